@@ -1,9 +1,11 @@
 """A trained network, its data and a budget in; the network that meets it on this machine out.
 
     import lighten
-    result = lighten.compress(net, lighten.data("builtin:digits"), lighten.Budget(latency="0.25x"))
-    result.model, result.program, result.report
+    task = lighten.load_task("builtin:digits")
+    result = lighten.compress(net, task, lighten.Budget(latency="0.25x", drop=0.5))
+    result.model, result.program, result.report, result.front
 
+The steps in between are `lighten.api`: trace, space, search, apply, train, lower, compile, measure.
 Names load on first use: `import lighten` alone brings none of torch, onnx, onnxruntime, openvino.
 """
 
@@ -21,13 +23,11 @@ if TYPE_CHECKING:
         apply,
         compile,
         compress,
-        data,
+        load_network,
+        load_task,
         lower,
-        measure_latency,
-        network,
         space,
         trace,
-        train,
     )
     from lighten.core.budget import Budget
     from lighten.core.recipe import Edit, Recipe, Training
@@ -50,13 +50,11 @@ NAMES = {
     "apply": "lighten.api",
     "compile": "lighten.api",
     "compress": "lighten.api",
-    "data": "lighten.api",
+    "load_network": "lighten.api",
+    "load_task": "lighten.api",
     "lower": "lighten.api",
-    "measure_latency": "lighten.api",
-    "network": "lighten.api",
     "space": "lighten.api",
     "trace": "lighten.api",
-    "train": "lighten.api",
 }
 
 __all__ = [
@@ -75,13 +73,11 @@ __all__ = [
     "apply",
     "compile",
     "compress",
-    "data",
+    "load_network",
+    "load_task",
     "lower",
-    "measure_latency",
-    "network",
     "space",
     "trace",
-    "train",
 ]
 
 

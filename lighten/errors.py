@@ -9,6 +9,7 @@
     │   └── RecipeError       a recipe that cannot be read or does not fit this network
     ├── MissingExtra          an optional package is not installed
     ├── UnsupportedOps        ops a backend cannot run, by name
+    ├── ProgramError          a program that breaks its executable spec: a mistake of ours, op named
     ├── WriteError            a file could not be written (a full disk); nothing half-written stays
     └── InexactError          a check that must hold exactly did not (cut network against masked one)
 
@@ -75,6 +76,10 @@ class UnsupportedOps(LightenError):
             "Choose another --backend, or leave those layers alone with --ignore.",
         )
         self.ops = tuple(ops)
+
+
+class ProgramError(LightenError):
+    """A program breaks its executable spec, or a pass was asked what it cannot do; names the op."""
 
 
 class WriteError(LightenError):

@@ -15,3 +15,10 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"the development data folder {SHARED} is not here")
     return SHARED
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test's own; where decoded data lies in it."""
+    monkeypatch.setenv("LIGHTEN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "data"

@@ -1,0 +1,48 @@
+"""The command line: the same three depths as the Python API, as commands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from lighten.cli import learn, look, show
+from lighten.errors import LightenError
+
+app = typer.Typer(
+    name="lighten",
+    help="A trained network, its data and a budget in; the network that meets it on this machine "
+    "out, measured.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+
+# command → what it runs, in the order of `lighten --help`
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": learn.demo,
+    "train": learn.train,
+    "compress": learn.compress,
+    "apply": learn.apply,
+    "evaluate": look.evaluate,
+    "bench": look.bench,
+    "analyze": look.analyze,
+    "report": look.report,
+    "doctor": look.doctor,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+def main() -> None:
+    """Run the command line: bad input ends with one sentence and exit code 2."""
+    try:
+        app()
+    except LightenError as problem:
+        show.error(problem)
+        sys.exit(2)
+    except MemoryError:
+        show.error(LightenError("There is not enough memory.", "Use a smaller --batch."))
+        sys.exit(2)

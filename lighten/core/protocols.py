@@ -41,14 +41,22 @@ class Hook(Protocol):
 
 
 class Technique(Protocol):
-    """Something that can be done to a network. `order` sorts: replace < cut < … < quantize."""
+    """Something that can be done to a network. `order` sorts: replace < cut < … < quantize.
 
-    name: str
-    order: int
+    A cut is exact only as a whole, so `apply_` takes all edits of the technique at once and writes
+    what leaves the network into one surgery, which is done when every technique has had its turn.
+    """
 
+    @property
+    def name(self) -> str: ...
+    @property
+    def order(self) -> int: ...
+    def places(self, graph: Any) -> Sequence[Any]: ...
     def knobs(self, place: Any, graph: Any, device: Device) -> Knobs: ...
     def needs(self, edit: Edit, graph: Any) -> Iterable[Need]: ...
-    def apply_(self, model: Any, edit: Edit, graph: Any, stats: Mapping[Need, Any]) -> Any: ...
+    def apply_(
+        self, surgery: Any, edits: Sequence[Edit], graph: Any, stats: Mapping[Need, Any]
+    ) -> Hook | None: ...
 
 
 class Criterion(Protocol):

@@ -29,7 +29,8 @@ def mean_percent(rows: Array) -> float:
 
 def correct(outputs: Any, target: Any) -> Array:
     """1.0 where the largest logit is the target, else 0.0. Outputs `[n, classes]`, target `[n]`."""
-    return (np.asarray(outputs).argmax(-1) == np.asarray(target)).astype(np.float64)
+    right: Array = np.asarray(outputs).argmax(-1) == np.asarray(target)
+    return right.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Task:
     arguments, so that a killed run resumes. `valid()` and `test()` yield the fixed splits in a
     fixed order. `loss` is a row of `lighten.train.losses` or a callable of (outputs, target) on
     tensors. `train_size` is the number of training samples; `fingerprint` names the data.
+    `notes` say what a reader of the results should know, such as files that were skipped.
     """
 
     train: Callable[[int, int, int], Iterable[Batch]]
@@ -93,6 +95,7 @@ class Task:
     labels: tuple[str, ...] = ()
     preprocess: Preprocess = field(default_factory=Preprocess)
     fingerprint: str = ""
+    notes: tuple[str, ...] = ()
 
     def example(self, batch: int = 1) -> tuple[Array, ...]:
         """The first `batch` inputs of `valid`, repeated where it is shorter."""

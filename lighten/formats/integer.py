@@ -15,6 +15,7 @@ Array = Any  # a NumPy array or a torch tensor: the same code rounds both
 class Scale:
     """What maps integers to reals: `x = (q − zero_point) · scale`.
 
+    The zero point is a whole number held as float32, so that rounding float32 stays float32.
     Both are scalars (`axis` None) or one value per index along `axis` of the array.
     """
 
@@ -52,12 +53,12 @@ class Integer:
         """The smallest code used."""
         if not self.signed:
             return 0
-        return -(2 ** (int(self.bits) - 1)) + int(self.symmetric)
+        return -(1 << (int(self.bits) - 1)) + int(self.symmetric)
 
     @property
     def high(self) -> int:
         """The largest code."""
-        return 2 ** (int(self.bits) - int(self.signed)) - 1
+        return (1 << (int(self.bits) - int(self.signed))) - 1
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -72,10 +73,10 @@ class Integer:
         if self.symmetric:
             scale = np.maximum(np.maximum(-low, high) / self.high, tiny)
             middle = 0 if self.signed else (self.high + 1) // 2
-            return Scale(scale, np.full(scale.shape, middle, np.int32), axis)
+            return Scale(scale, np.full(scale.shape, middle, np.float32), axis)
         scale = np.maximum((high - low) / (self.high - self.low), tiny)
         zero = np.clip(np.round(self.low - low / scale), self.low, self.high)
-        return Scale(scale.astype(np.float32), zero.astype(np.int32), axis)
+        return Scale(scale.astype(np.float32), zero.astype(np.float32), axis)
 
     def fit(self, x: Array, axis: int | None = None) -> Scale:
         """The scale that covers every value of `x` (per index along `axis`): saturates nothing."""

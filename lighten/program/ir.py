@@ -99,7 +99,7 @@ class Program:
     ops: tuple[Op, ...]
     values: Mapping[str, Value]
     arrays: Mapping[str, Stored]
-    preprocess: Preprocess = Preprocess()
+    preprocess: Preprocess = field(default_factory=Preprocess)
     labels: tuple[str, ...] = ()
     origin: str = ""
 

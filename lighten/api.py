@@ -1,0 +1,207 @@
+"""Three depths of use: `compress` · the steps of the road · the protocols in `lighten.core`.
+
+result = compress(net, task, Budget(latency="0.25x", drop=0.5))
+
+graph = trace(net, task.example())                  # layers, groups, reasons
+choices = space(graph, task)                        # what may be done where
+module = apply(graph, recipe)                       # cut, checked exact
+train(module, task, recipe.training, teacher=net)
+program = lower(module, task.example())             # leaves torch
+run = compile(program, "onnxruntime")
+measure(run, task.example())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lighten import backends, criteria, techniques
+from lighten import data as data_room
+from lighten import train as train_room
+from lighten.core.budget import Budget
+from lighten.core.protocols import Executable
+from lighten.core.recipe import Recipe, Training
+from lighten.core.task import Task
+from lighten.core.trial import Latency
+from lighten.errors import InputError, NetworkError, RecipeError
+from lighten.measure import latency
+from lighten.network import Graph, load, lower, trace
+from lighten.program.ir import Program
+from lighten.search import Space
+from lighten.search import space as space_of
+from lighten.search.compress import compress, replay
+from lighten.search.options import Options, Progress, silent
+from lighten.search.outcome import Named, Result
+from lighten.train.losses import loss_of
+
+__all__ = [
+    "Budget",
+    "Graph",
+    "Layer",
+    "Named",
+    "Options",
+    "Program",
+    "Result",
+    "apply",
+    "check_backends",
+    "compile",
+    "compress",
+    "load_network",
+    "load_task",
+    "lower",
+    "measure",
+    "read_recipe",
+    "replay",
+    "space",
+    "trace",
+    "train",
+]
+
+
+def load_task(
+    spec: str, *, seed: int = 0, skip_corrupt: int = 0, progress: Progress = silent
+) -> Task:
+    """The task of a `--data` argument: builtin:digits, a folder, a tar, .npz, file.py:factory.
+
+    Raises `DataError` naming what is wrong.
+
+    >>> load_task("builtin:digits").labels[:3]
+    ('0', '1', '2')
+    """
+    return data_room.load(spec, seed=seed, skip_corrupt=skip_corrupt, progress=progress)
+
+
+def load_network(
+    spec: str,
+    *,
+    weights: Path | None = None,
+    task: Task | None = None,
+    trained: bool = False,
+    seed: int = 0,
+) -> Any:
+    """The network of a NETWORK argument, with its weights.
+
+    With a task, a `zoo:` network gets as many classes and channels as the task has, and any
+    network is tried on one batch. `trained` refuses a zoo network without weights.
+
+    >>> sum(p.numel() for p in load_network("zoo:lenet5").parameters())
+    431080
+    """
+    if trained and weights is None and spec.startswith("zoo:"):
+        raise InputError(
+            f"{spec} must come with trained weights, but got none.",
+            f"Train it first: lighten train {spec} --data DATA -o weights.safetensors, then give "
+            "--weights weights.safetensors.",
+        )
+    net = load.load_network(_sized(spec, task), seed=seed)
+    if weights is not None:
+        load.load_weights(net, weights)
+    if task is not None:
+        _try(net, task)
+    return net
+
+
+def _sized(spec: str, task: Task | None) -> str:
+    """A `zoo:` spec that says nothing of sizes, with the task's own."""
+    if task is None or not spec.startswith("zoo:") or "?" in spec or not task.labels:
+        return spec
+    return f"{spec}?classes={len(task.labels)}&channels={task.example()[0].shape[1]}"
+
+
+def _try(net: Any, task: Task) -> None:
+    """One forward pass: does the network take what the data gives, and answer what it asks?"""
+    import torch
+
+    inputs = task.example(2)
+    shapes = ", ".join("x".join(map(str, x.shape[1:])) for x in inputs)
+    was = net.training
+    try:
+        with torch.no_grad():
+            outputs = net.eval()(*(torch.from_numpy(x) for x in inputs))
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise NetworkError(
+            f"The network does not accept the data's input of shape {shapes}: {cause}.",
+            "Give a network made for that shape, or data of the network's.",
+        ) from error
+    finally:
+        net.train(was)
+    classes = outputs.shape[-1] if isinstance(outputs, torch.Tensor) and outputs.ndim == 2 else None
+    if classes is not None and task.loss == "cross_entropy" and classes < len(task.labels):
+        raise NetworkError(
+            f"The network must answer for {len(task.labels)} classes, but has {classes} outputs."
+        )
+
+
+def check_backends(options: Options) -> None:
+    """Raise at once for a backend or reference that is unknown or not installed."""
+    for name in {options.backend, options.reference} - {"auto"}:
+        backends.get(name)
+
+
+def space(graph: Graph, task: Task, criterion: str = criteria.DEFAULT) -> Space:
+    """What may be chosen in a traced network, ranked by `criterion` on calibration samples."""
+    stats = criteria.gather(graph, task.calibration(), loss_of(task.loss))
+    return space_of(graph, stats, criterion)
+
+
+def apply(graph: Graph, recipe: Recipe) -> Any:
+    """The network after the recipe's cuts: a live `nn.Module`, not yet trained."""
+    return techniques.apply(graph, recipe)
+
+
+def train(
+    net: Any,
+    task: Task,
+    training: Training | None = None,
+    *,
+    teacher: Any = None,
+    checkpoint: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, float]:
+    """Train `net` in place; its quality on `valid` and `test`, in the metric's unit.
+
+    `teacher` is a network (or several) to distil from; the recipe's signals say how.
+    """
+
+    def tell(state: Any) -> None:
+        progress("training", state.step, state.steps)
+
+    session = train_room.Session(checkpoint=checkpoint, progress=tell)
+    training = training or Training(epochs=20.0, signals=(("task", 1.0),))
+    train_room.fit(net, task, training, teacher=teacher, session=session)
+    found = {}
+    for split in ("valid", "test"):
+        batches = getattr(task, split)()
+        found[split] = float(task.metric.reduce(train_room.rows(net, batches, task.metric)))
+    return found
+
+
+def compile(program: Program, backend: str = "onnxruntime", threads: int = 1) -> Executable:
+    """The Program compiled: call it with arrays `[n, …]`. Raises `UnsupportedOps` by name."""
+    return backends.get(backend).compile(program, threads)
+
+
+def measure(
+    executable: Executable, inputs: Sequence[np.ndarray[Any, Any]], seconds: float = 1.0
+) -> Latency:
+    """Milliseconds per call: pinned, warmed up, median with spread."""
+    return latency.time(executable, inputs, seconds)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from a YAML file. Raises `RecipeError` naming what is wrong."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        cause = str(error).splitlines()[0]
+        raise RecipeError(f"{path} must be a YAML file, but: {cause}.") from error
+    return Recipe.from_dict(found)

@@ -1,0 +1,5 @@
+"""`python -m lighten.cli` is `lighten`."""
+
+from lighten.cli import main
+
+main()

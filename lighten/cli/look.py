@@ -1,0 +1,160 @@
+"""Commands that look and do not change: `evaluate`, `bench`, `analyze`, `report`, `doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lighten.cli import options as opt
+from lighten.cli import show
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="an .onnx file, a run's folder, or a NETWORK")
+]
+Models = Annotated[
+    list[str], typer.Argument(metavar="NETWORK…", help="networks, .onnx files or run folders")
+]
+
+
+def evaluate(
+    model: Model,
+    data: opt.Data,
+    weights: opt.Weights = None,
+    backend: opt.Backend = "auto",
+    threads: opt.Threads = 1,
+    split: Annotated[str, typer.Option("--split", help="test or valid")] = "test",
+    skip_corrupt: opt.SkipCorrupt = 0,
+    json: opt.JsonFile = None,
+) -> None:
+    """Score MODEL on DATA in the engine that runs it.
+
+    Example: [bold]lighten evaluate out/demo/model.onnx --data builtin:digits[/]
+    """
+    from lighten import inspection
+
+    with show.progress() as progress:
+        subject = inspection.open_model(model, weights, data, skip_corrupt, progress)
+        result = inspection.evaluate(subject, backend, threads, split)
+    low, high = result["quality_interval"]
+    row = (result["backend"], f"{result['quality']:.2f}", f"[{low:.2f}, {high:.2f}]")
+    title = f"{model}, {split}: {result['samples']} samples"
+    show.table(title, ("backend", f"{result['metric']} ({result['unit']})", "95 %"), [row])
+    show.save(json, result)
+
+
+def bench(
+    models: Models,
+    weights: opt.Weights = None,
+    backend: Annotated[str, typer.Option("--backend", help="all, or one backend's name")] = "all",
+    batch: Annotated[str, typer.Option("--batch", help="samples per call, such as 1,32")] = "1",
+    threads: Annotated[str, typer.Option("--threads", help="CPU threads, such as 1,2")] = "1",
+    data: Annotated[str | None, typer.Option("--data", help="gives the input's shape")] = None,
+    input: opt.InputShape = None,
+    json: opt.JsonFile = None,
+) -> None:
+    """Time networks side by side, in alternation, on every backend here.
+
+    Example: [bold]lighten bench zoo:resnet20 out/resnet20 --batch 1,32[/]
+    """
+    from lighten import inspection
+
+    sizes, cores = opt.whole_numbers(batch, "--batch"), opt.whole_numbers(threads, "--threads")
+    with show.progress() as progress:
+        subjects = [
+            inspection.open_model(model, weights, data, 0, progress, input) for model in models
+        ]
+        rows = inspection.bench(subjects, backend, sizes, cores, progress)
+    for size in sizes:
+        for count in cores:
+            chosen = [r for r in rows if (r["batch"], r["threads"]) == (size, count)]
+            cells = [(r["network"], r["backend"], *_time(r), r.get("failure", "")) for r in chosen]
+            columns = ("network", "backend", "ms", "± ms", "to the fastest", "")
+            show.table(f"batch {size}, {count} thread(s)", columns, cells)
+    show.save(json, rows)
+
+
+def _time(row: dict[str, float]) -> tuple[str, str, str]:
+    if row.get("latency_ms") is None:
+        return "-", "-", "-"
+    return (
+        f"{row['latency_ms']:.4f}",
+        f"{row['latency_spread_ms']:.4f}",
+        f"{row['ratio']:.2f}x",
+    )
+
+
+def analyze(
+    model: Model,
+    data: Annotated[str | None, typer.Option("--data", help="also measure sensitivity")] = None,
+    weights: opt.Weights = None,
+    backend: opt.Backend = "auto",
+    threads: opt.Threads = 1,
+    batch: opt.BatchSize = 1,
+    input: opt.InputShape = None,
+    json: opt.JsonFile = None,
+) -> None:
+    """Show, layer by layer, what a network costs and what it would stand to lose.
+
+    Example: [bold]lighten analyze zoo:resnet20 --weights w.safetensors --data cifar10.tar[/]
+    """
+    from lighten import inspection
+
+    with show.progress() as progress:
+        subject = inspection.open_model(model, weights, data, 0, progress, input)
+        result = inspection.analyze(subject, backend, threads, batch, progress)
+    sensitivity = result["metric"]
+    columns = ["layer", "kind", "output", "MACs", "parameters", "bytes", "ms", "roofline ms"]
+    cells = []
+    for layer in result["layers"]:
+        cell = [
+            layer["name"],
+            layer["kind"],
+            "x".join(map(str, layer["output"])),
+            show.count(layer["macs"]),
+            show.count(layer["parameters"]),
+            show.size(layer["bytes"]),
+            f"{layer['time_ms']:.4f}" if layer["time_ms"] is not None else "-",
+            f"{layer['roofline_ms']:.4f}",
+        ]
+        if sensitivity:
+            value = layer["sensitivity"]
+            cell.append(f"{value:.1f}" if value is not None else "-")
+        cells.append([*cell, layer["uncut"]])
+    if sensitivity:
+        columns.append(f"{sensitivity} at 50 % zero")
+    show.table(f"{model} on {result['backend']}", [*columns, "left alone because"], cells)
+    total = result["total"]
+    show.out.print(
+        f"{show.count(total['macs'])} MACs, {show.count(total['parameters'])} parameters, "
+        f"{total['latency_ms']:.4f} ms a call; {100 * total['share']:.0f} % of conv and linear "
+        "MACs lie in groups that can be cut."
+    )
+    show.save(json, result)
+
+
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="a run's folder")],
+) -> None:
+    """Write a run's report.html again from what the run recorded.
+
+    Example: [bold]lighten report out/demo[/]
+    """
+    from lighten.report import write_report
+
+    show.out.print(str(write_report(directory)), markup=False, highlight=False)
+
+
+def doctor(json: opt.JsonFile = None) -> None:
+    """Show what this machine is, what is installed, and what to install for the rest.
+
+    Example: [bold]lighten doctor[/]
+    """
+    from lighten import inspection
+
+    found = inspection.doctor()
+    show.table("This machine", ("", ""), list(found["device"].items()))
+    show.table("Installed", ("package", "version"), list(found["versions"].items()))
+    show.table("Backends", ("backend", "state"), list(found["backends"].items()))
+    show.save(json, found)

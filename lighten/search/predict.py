@@ -1,0 +1,222 @@
+"""The latency model of one network on this device: draw variants, measure, fit, find the steps.
+
+About `VARIANTS` networks are compiled and timed: uniform keep ratios, random ones, float, int8 and
+mixed. Each measurement is remembered before it is used, and kept on this device for the next run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+import numpy as np
+from torch import nn
+
+from lighten import techniques
+from lighten.core.protocols import Backend
+from lighten.core.recipe import Edit, Recipe
+from lighten.formats.calibrate import Histogram
+from lighten.measure import cache, latency
+from lighten.measure.probe import probe
+from lighten.network.graph import Graph, Group
+from lighten.program.ir import Program
+from lighten.program.quantize import quantizable, quantize
+from lighten.search.costs import price, with_losses
+from lighten.search.dependence import Build, Use, first_slices, observe
+from lighten.search.latency_model import LatencyModel, Observation, fit
+from lighten.search.options import Options
+from lighten.search.problem import Problem
+from lighten.search.shapes import Shape, shapes
+from lighten.search.space import Space
+
+Array = np.ndarray[Any, Any]
+VARIANTS = 48
+PROFILED = 3  # every third variant is also timed op by op
+SECONDS = 0.2  # of timing per variant,
+ROUNDS = 10  # in so many bursts
+RATIOS = (0.2, 1.0)  # keep ratios drawn between
+CHOICES = 9  # kept counts per group, at most
+TRUSTED = 0.08  # a fit worse than this was disturbed: its measurements are not kept for other runs
+
+
+class Bench(Protocol):
+    """What measuring needs of the workbench."""
+
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def options(self) -> Options: ...
+    @property
+    def backend(self) -> Backend: ...
+    @property
+    def inputs(self) -> tuple[Array, ...]: ...
+    @property
+    def original_bytes(self) -> bytes: ...
+    @property
+    def remember(self) -> Callable[[str, Callable[[], Any]], Any]: ...
+    @property
+    def progress(self) -> Callable[[str, float, float], None]: ...
+    def lowered(self, module: nn.Module) -> Program: ...
+
+
+def measure(bench: Bench, variants: int = VARIANTS) -> LatencyModel:
+    """The latency model of the network on this device, backend, threads and batch."""
+    build = builder(bench)
+    recipes = draw(bench.graph, bench.options.seed, variants)
+    found: list[Observation] = []
+    with _Kept(bench) as kept:
+        for i, recipe in enumerate(recipes):
+            bench.progress("latency model", i, len(recipes))
+            profiled = i % PROFILED == 0
+            key = f"{kept.subject}/{recipe.digest}/{'ops' if profiled else 'whole'}"
+            value = bench.remember(
+                key, _kept_or(kept, key, _timing(bench, build, (recipe, profiled)))
+            )
+            kept.values[key] = value
+            found.append(_observation(value))
+        model = fit(found)
+        kept.trusted = model.residual <= TRUSTED
+    bench.progress("latency model", len(recipes), len(recipes))
+    uses = observe(bench.graph, build, techniques.everywhere("quantize", bench.graph))
+    steps = {group.name: staircase(model, uses, group) for group in bench.graph.groups}
+    return replace(model, steps=steps, uses=uses)
+
+
+def problem(
+    bench: Bench, space: Space, model: LatencyModel, losses: Mapping[str, Sequence[float]]
+) -> Problem:
+    """The budgeted choice in numbers: what each choice of the space costs and loses."""
+    return with_losses(price(space, model, model.uses, len(bench.original_bytes)), losses)
+
+
+def builder(bench: Bench) -> Build:
+    """Makes the Program of a recipe for timing: cut, lowered, and int8 with made-up ranges."""
+    made_up = Histogram.of(np.array([0.0, 1.0, 6.0]))
+
+    def build(recipe: Recipe) -> Program:
+        program = bench.lowered(techniques.apply(bench.graph, recipe))
+        there = set(quantizable(program))
+        layers = [edit.place for edit in recipe.by("quantize") if edit.place in there]
+        ranges = dict.fromkeys(program.values, made_up)
+        return quantize(program, ranges, layers, "max") if layers else program
+
+    return build
+
+
+def draw(graph: Graph, seed: int, count: int) -> list[Recipe]:
+    """Recipes over all keep ratios and formats; first the whole network, in float and in int8.
+
+    A third keep one ratio everywhere, the others draw one per group. Half of these rounded to a
+    multiple of four, as the search will; each is float, int8, or (a quarter) mixed by layer.
+    """
+    rng = np.random.default_rng(seed)
+    eight = techniques.everywhere("quantize", graph)
+    found = [Recipe(), Recipe(eight)] if eight else [Recipe()]
+    while len(found) < count:
+        same, rounded = rng.random() < 1 / 3, rng.random() < 1 / 2
+        ratios = np.full(len(graph.groups), rng.uniform(*RATIOS))
+        if not same:
+            ratios = rng.uniform(*RATIOS, len(graph.groups))
+        edits = [
+            first_slices(group, kept)
+            for group, ratio in zip(graph.groups, ratios, strict=True)
+            if (kept := _count(group.size, ratio, 4 if rounded else 1)) < group.size
+        ]
+        found.append(Recipe((*edits, *_formats(eight, rng))))
+    return [recipe.without_training() for recipe in found[:count]]
+
+
+def _count(size: int, ratio: float, multiple: int) -> int:
+    exact = size * ratio
+    kept = round(exact / multiple) * multiple if size >= 2 * multiple else round(exact)
+    return int(min(size, max(1, kept)))
+
+
+def _formats(eight: Sequence[Edit], rng: np.random.Generator) -> list[Edit]:
+    kind = rng.random()
+    share = 1.0 if kind < 0.45 else 0.0 if kind < 0.75 else rng.random()
+    return [edit for edit in eight if rng.random() < share]
+
+
+def _timing(bench: Bench, build: Build, what: tuple[Recipe, bool]) -> Callable[[], dict[str, Any]]:
+    recipe, profiled = what
+
+    def measured() -> dict[str, Any]:
+        program = build(recipe)
+        executable = bench.backend.compile(program, bench.options.threads)
+        timings = latency.interleave({"": executable}, bench.inputs, SECONDS, ROUNDS)
+        ops = dict(executable.profile(bench.inputs)) if profiled else {}
+        found = {name: list(asdict(shape).values()) for name, shape in shapes(program).items()}
+        return {"total": undisturbed(timings.rounds[""]), "ops": ops, "shapes": found}
+
+    return measured
+
+
+def undisturbed(rounds: Sequence[Array]) -> float:
+    """Milliseconds of the calls that nothing interrupted: the tenth percentile, from ns."""
+    return float(np.percentile(np.concatenate(rounds), 10)) / 1e6
+
+
+def _observation(value: Mapping[str, Any]) -> Observation:
+    found = {name: Shape(*fields) for name, fields in value["shapes"].items()}
+    return Observation(found, value["total"], value["ops"])
+
+
+def staircase(model: LatencyModel, uses: Mapping[str, Use], group: Group) -> tuple[int, ...]:
+    """Kept counts worth considering: walking down from the full width, each that saves a share.
+
+    So of a step of the staircase only the widest count is taken. In int8 where there is int8.
+    """
+    touched = [use for use in uses.values() if group.name in {**use.read, **use.written}]
+    times = [_time(model, touched, group, kept) for kept in range(group.size + 1)]
+    least = max(1, int(np.ceil(0.125 * group.size)))
+    worth = max(times[group.size] - times[least], 1e-9) / (CHOICES - 1)
+    multiple = 4 if group.size >= 32 else 2 if group.size >= 8 else 1
+    found = [group.size]
+    for kept in range(group.size - 1, least - 1, -1):
+        if kept % multiple == 0 and times[found[-1]] - times[kept] >= 0.9 * worth:
+            found.append(kept)
+    lowest = -(-least // multiple) * multiple
+    return tuple(found if found[-1] == lowest or len(found) >= CHOICES else [*found, lowest])
+
+
+def _time(model: LatencyModel, touched: Sequence[Use], group: Group, kept: int) -> float:
+    total, gone = 0.0, group.size - kept
+    for use in touched:
+        shape = use.int8 or use.shape
+        read = max(0.0, shape.read - gone * use.read.get(group.name, 0.0))
+        written = max(0.0, shape.written - gone * use.written.get(group.name, 0.0))
+        total += model.op_ms(shape.at(read, written))
+    return total
+
+
+class _Kept:
+    """What was measured on this device before, for the same architecture, backend and use."""
+
+    def __init__(self, bench: Bench) -> None:
+        options = bench.options
+        layers = [(a.name, a.kind, a.input, a.output) for a in bench.graph.layers]
+        what = hashlib.sha256(json.dumps(layers).encode()).hexdigest()[:12]
+        use = f"{options.threads}t{options.batch}b"
+        self.subject = f"latency/{bench.backend.name}/{use}/{what}"
+        self.device = probe()
+        self.values: dict[str, Any] = cache.load(self.device, self._file) or {}
+        self.trusted = False
+
+    @property
+    def _file(self) -> str:
+        return self.subject.replace("/", "-")
+
+    def __enter__(self) -> _Kept:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.trusted:
+            cache.save(self.device, self._file, self.values)
+
+
+def _kept_or(kept: _Kept, key: str, compute: Callable[[], Any]) -> Callable[[], Any]:
+    return lambda: kept.values[key] if key in kept.values else compute()

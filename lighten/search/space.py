@@ -1,0 +1,165 @@
+"""Everything that may be chosen in one network, as a vector of small integers.
+
+    place    a group, a block or a layer, with its choices: an edit each, or None to leave it
+    choice   one index per place; `Space.recipe` turns it into a recipe, `Space.choice` back
+
+Which slices go for a kept count is settled here, by a criterion; how many is the search's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lighten.core.recipe import Edit, Recipe
+from lighten.criteria import DEFAULT, TABLE, Statistics, order, weights_of
+from lighten.errors import BudgetError, RecipeError
+from lighten.network.graph import Block, Graph, Group
+from lighten.search.problem import Choice, Problem
+from lighten.techniques import everywhere
+
+Counts = Callable[[Group], Sequence[int]]  # the kept counts worth considering for a group
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere to choose. `widths[c]` is what choice c leaves: slices, 1 or 0 blocks, bits."""
+
+    technique: str
+    name: str
+    edits: tuple[Edit | None, ...]
+    widths: tuple[float, ...]
+
+    @property
+    def key(self) -> str:
+        """Names the place among all techniques."""
+        return f"{self.technique}:{self.name}"
+
+
+@dataclass(frozen=True)
+class Space:
+    """The places of one network. `inside[block]` are the places that go when a block is dropped.
+
+    `problem` and `limits` are what choices cost and may cost, once that is known (`bounded`).
+    """
+
+    places: tuple[Place, ...]
+    inside: Mapping[str, tuple[int, ...]]
+    graph: Graph = field(repr=False)
+    weights: str = ""
+    data: str = ""
+    problem: Problem | None = field(default=None, repr=False)
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    def bounded(self, problem: Problem, limits: Mapping[str, float]) -> Space:
+        """The same space, with predicted costs and limits on them."""
+        return replace(self, problem=problem, limits=dict(limits))
+
+    @property
+    def priced(self) -> Problem:
+        """What choices cost. Raises `BudgetError` where that is not known yet."""
+        if self.problem is None:
+            raise BudgetError("The space has no predicted costs yet; call Space.bounded first.")
+        return self.problem
+
+    @property
+    def mildest(self) -> Choice:
+        """Nothing done anywhere."""
+        return (0,) * len(self.places)
+
+    def plain(self, choice: Choice) -> Choice:
+        """The choice with nothing done inside the blocks it drops: equal recipes, equal choices."""
+        gone = {
+            position
+            for place, c in zip(self.places, choice, strict=True)
+            if place.technique == "blocks" and c
+            for position in self.inside[place.name]
+        }
+        return tuple(0 if position in gone else c for position, c in enumerate(choice))
+
+    def recipe(self, choice: Choice) -> Recipe:
+        """The recipe of one choice per place, without training."""
+        chosen = zip(self.places, self.plain(choice), strict=True)
+        edits = [edit for place, c in chosen if (edit := place.edits[c]) is not None]
+        return Recipe(tuple(edits), weights=self.weights, data=self.data).without_training()
+
+    def choice(self, recipe: Recipe) -> Choice:
+        """The choice that makes this recipe; `RecipeError` where an edit is not in the space."""
+        at = {place.key: position for position, place in enumerate(self.places)}
+        chosen = list(self.mildest)
+        for edit in recipe.edits:
+            position = at.get(f"{edit.technique}:{edit.place}")
+            if position is None or edit not in self.places[position].edits:
+                raise RecipeError(f"The edit {edit.technique} of {edit.place} is not in the space.")
+            chosen[position] = self.places[position].edits.index(edit)
+        return tuple(chosen)
+
+    def of(self, technique: str) -> list[int]:
+        """Positions of the places of one technique."""
+        return [i for i, place in enumerate(self.places) if place.technique == technique]
+
+
+def space(
+    graph: Graph,
+    stats: Statistics,
+    criterion: str = DEFAULT,
+    counts: Counts | None = None,
+    techniques: Sequence[str] = ("channels", "blocks", "quantize"),
+) -> Space:
+    """The space of a traced network: kept counts per group, blocks to drop, layers in int8.
+
+    `counts` gives the kept counts worth considering (default: `grid`); the slices kept are those
+    that `criterion` ranks first. The edits are those of `lighten.techniques`.
+    """
+    places: list[Place] = []
+    if "channels" in techniques:
+        weights = weights_of(graph)
+        for group in graph.groups:
+            ranked = order(TABLE[criterion](group, weights, stats))
+            places.append(channels_place(group, ranked, (counts or grid)(group)))
+    if "blocks" in techniques:
+        drops = [(block.name, Edit.of("blocks", block.name)) for block in graph.blocks]
+        places += [Place("blocks", name, (None, edit), (1.0, 0.0)) for name, edit in drops]
+    if "quantize" in techniques:
+        for edit in everywhere("quantize", graph):
+            places.append(Place("quantize", edit.place, (None, edit), (32.0, 8.0)))
+    inside = {block.name: _inside(block, graph, places) for block in graph.blocks}
+    return Space(tuple(places), inside, graph, weights=graph.fingerprint)
+
+
+def channels_place(group: Group, ranked: Sequence[int], counts: Sequence[int]) -> Place:
+    """The place of a group: all slices kept, then ever fewer of the best ranked."""
+    kept = sorted({c for c in counts if 0 < c < group.size}, reverse=True)
+    edits: list[Edit | None] = [None]
+    for count in kept:
+        keep = sorted(ranked[:count])
+        edits.append(Edit.of("channels", group.name, keep=keep, of=group.size))
+    return Place("channels", group.name, tuple(edits), (float(group.size), *map(float, kept)))
+
+
+def grid(group: Group, multiple: int = 4, choices: int = 9, least: float = 0.125) -> list[int]:
+    """Kept counts at multiples of `multiple`, at most `choices` of them, above a least share.
+
+    A group smaller than two steps goes slice by slice.
+    """
+    step = multiple if group.size >= 2 * multiple else 1
+    lowest = max(1, int(np.ceil(least * group.size)))
+    counts = [c for c in range(group.size, 0, -1) if c % step == 0 and c >= lowest]
+    counts = counts or [lowest]
+    picked = np.unique(np.round(np.linspace(0, len(counts) - 1, choices)).astype(int))
+    return [group.size, *(counts[i] for i in picked if counts[i] != group.size)]
+
+
+def _inside(block: Block, graph: Graph, places: Sequence[Place]) -> tuple[int, ...]:
+    """Positions of the places that exist only inside a block."""
+    layers = set(block.layers)
+    groups = {
+        group.name
+        for group in graph.groups
+        if all(member.parameter.rpartition(".")[0] in layers for member in group.producers)
+    }
+    gone: dict[str, Any] = {"channels": groups, "quantize": layers, "blocks": set()}
+    return tuple(i for i, place in enumerate(places) if place.name in gone[place.technique])

@@ -1,0 +1,194 @@
+"""Benchmarks say what they measured, in the form that everyone reads: rows, tables, options."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lighten.core.task import Metric
+from lighten.core.trial import Interval, Latency
+from lighten.measure import latency, quality
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = ("resnet20", "lenet5", "search")
+SCHEMA = {"case": str, "ours": float, "peers": dict, "ratio": (float, type(None)), "spread": float}
+CALLS = {"lighten": 1.0, "onnxruntime fp32": 4.0, "fast and wrong": 0.5, "fast and right": 2.0}
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A script as a module, found as Python finds it when it is run."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(FOLDER) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def check_rows(rows: Any) -> None:
+    """Whether these are rows as JSON holds them."""
+    assert rows and json.loads(json.dumps(rows)) == rows
+    for found in rows:
+        for name, kind in SCHEMA.items():
+            value = float(found[name]) if isinstance(found[name], int) else found[name]
+            assert isinstance(value, kind), (name, found)
+        assert all(isinstance(value, (int, float)) for value in found["peers"].values())
+        assert found["best"] in found["peers"]
+
+
+def contest_of(module: Any) -> Any:
+    """A contest with made-up timings: ours takes 1 ms, fp32 4 ms; one peer answers badly."""
+    rounds = {name: tuple(np.full(5, ms * 1e6) for _ in range(4)) for name, ms in CALLS.items()}
+    timings = latency.Timings(rounds)
+    drops = {"lighten": 0.5, "fast and wrong": 3.0}
+    outcomes = {
+        name: module.Outcome(
+            {1: timings.latency(name), 32: Latency(30.0 * CALLS[name], 1.0, 9)},
+            {batch: timings.ratio(name, to="onnxruntime fp32") for batch in (1, 32)},
+            10.0 + drops.get(name, 0.0),
+            drops.get(name, 0.0),
+            Interval(drops.get(name, 0.0) - 0.4, drops.get(name, 0.0) + 0.4),
+            int(100_000 * CALLS[name]),
+        )
+        for name in CALLS
+    }
+    return module.Contest(outcomes, {name: "onnxruntime" for name in CALLS}, {"gone": "install it"})
+
+
+def test_the_rows_of_a_contest_have_the_schema_and_a_fair_best_peer(load: Any) -> None:
+    module = load("contest")
+    rows = module.rows_of("a case", contest_of(module), allowed=1.0)
+    check_rows(rows)
+    by_case = {found["case"]: found for found in rows}
+    first = by_case["a case: latency, batch 1"]
+    assert first["best"] == "fast and right"  # the faster one loses three points
+    assert first["ratio"] == pytest.approx(2.0)
+    assert by_case["a case: error on test"]["ratio"] == pytest.approx(10.0 / 10.5)
+    assert by_case["a case: file"]["ratio"] == pytest.approx(2.0)
+
+
+def test_the_table_of_a_contest_names_everyone(load: Any) -> None:
+    module = load("contest")
+    text = module.table(contest_of(module), ["lighten", "compress"])
+    lines = text.splitlines()
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    assert "**lighten**" in text and "- gone: install it" in text and "`lighten compress`" in text
+    assert lines[2].startswith("| fast and wrong") and "+3.00 [+2.60, +3.40]" in lines[2]
+
+
+def test_a_contest_times_and_scores_its_contestants(load: Any, monkeypatch: Any) -> None:
+    module = load("contest")
+
+    class Net:
+        threads = 1
+
+        def __call__(self, x: Any) -> tuple[Any]:
+            return (np.eye(2)[np.zeros(len(x), int)],)
+
+    answers = {"lighten": np.array([1.0, 0, 1, 1]), module.REFERENCE: np.ones(4)}
+    nets = {name: Net() for name in answers}
+    monkeypatch.setattr(module, "_ready", lambda field_, threads: (nets, {"a peer": "make it"}))
+    rows = {id(net): answers[name] for name, net in nets.items()}
+    monkeypatch.setattr(quality, "rows", lambda net, batches, metric: rows[id(net)])
+    rounds = {name: (np.full(3, 2e6 if name == "lighten" else 4e6),) for name in answers}
+    monkeypatch.setattr(latency, "interleave", lambda *_: latency.Timings(rounds))
+    task = Namespace(example=lambda n: (), test=lambda: [], metric=Metric())
+    field_ = [module.Contestant(name, "onnxruntime", b"1234") for name in answers]
+    held = module.hold(field_, task, Namespace(quick=True, threads=1))
+    ours = held.outcomes["lighten"]
+    assert ours.times[1].value == pytest.approx(0.5) and list(ours.latency) == [1]
+    assert (ours.error, ours.drop, ours.bytes) == (25.0, 25.0, 4)
+    assert held.absent == {"a peer": "make it"}
+
+
+def test_the_rows_of_the_searches_have_the_schema(load: Any) -> None:
+    module = load("search")
+    case = module.cases(Path("mnist.npz"))["digits"]
+
+    def found(error: float, times: float, fast: bool = True) -> Any:
+        return module.Found(error, times, fast, error - 1.0, 60.0)
+
+    seeds = {
+        0: {"solver": found(1.5, 0.19), "uniform": found(3.0, 0.18), "random": found(4.0, 0.19)},
+        1: {
+            "solver": found(1.7, 0.19),
+            "uniform": found(1.0, 0.3, False),
+            "random": found(4.0, 0.19),
+        },
+    }
+    rows = module.rows_of("digits", case, seeds)
+    check_rows(rows)
+    error, times, drop, missed = rows
+    assert error["ours"] == pytest.approx(1.6) and error["spread"] == pytest.approx(0.1)
+    assert error["peers"]["uniform"] == pytest.approx(3.0)  # the slow one does not count
+    assert (times["best"], drop["ours"]) == ("random", pytest.approx(0.6))
+    assert missed["peers"] == {"uniform": 100.0, "random": 100.0} and missed["ours"] == 0.0
+    text = module.table("digits", case, seeds)
+    assert text.count("| yes |") == 2 and text.count("| no |") == 4
+
+
+def test_rows_are_written_and_the_table_takes_its_place(
+    load: Any, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    common = load("common")
+    page = tmp_path / "RESULTS.md"
+    page.write_text("# T\n\n<!-- a -->\nold\n<!-- /a -->\n\n## B\n")
+    monkeypatch.setattr(common, "RESULTS", page)
+    args = Namespace(json=tmp_path / "rows.json", quick=False, threads=1, write=True)
+    rows = [common.row("c", "ms", 1.0, {"p": 3.0, "q": 2.0}, spread=0.1)]
+    for text in ("first", "second"):
+        common.publish("a", args, rows, text)
+    written = page.read_text()
+    assert written.count("second") == 1 and "old" not in written and "first" not in written
+    assert written.startswith("# T\n") and written.endswith("<!-- /a -->\n\n## B\n")
+    assert "**2.00x** against q" in written
+    check_rows(json.loads(args.json.read_text()))
+    common.publish("b", args, rows, "new")
+    assert "<!-- b -->\nnew" in page.read_text()
+    assert "second" in capsys.readouterr().out
+
+
+def test_a_ratio_is_given_only_where_it_means_something(load: Any) -> None:
+    common = load("common")
+    assert common.row("c", "%", 0.0, {"p": 1.0}, spread=0.0)["ratio"] is None
+    assert common.row("c", "%", 1.0, {}, spread=0.0)["ratio"] is None
+    nobody = common.row("c", "ms", 1.0, {"p": 3.0}, spread=0.0, eligible=())
+    assert nobody["ratio"] == 3.0
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_has_help_and_its_section(load: Any, name: str, capsys: Any) -> None:
+    script = load(name)
+    with pytest.raises(SystemExit) as left:
+        script.options().parse_args(["--help"])
+    text = capsys.readouterr().out
+    assert left.value.code == 0
+    assert all(option in text for option in ("--json", "--quick", "--threads", "--train"))
+    assert f"<!-- {name} -->" in (FOLDER / "RESULTS.md").read_text()
+
+
+def test_training_is_asked_for_part_by_part(load: Any) -> None:
+    options = load("resnet20").options()
+    assert options.parse_args([]).train == ()
+    assert options.parse_args(["--train"]).train == ("ours", "int8", "pruned")
+    assert options.parse_args(["--train", "int8", "--quick"]).train == ("int8",)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "lenet5"])
+def test_absent_data_is_said_in_one_sentence(
+    load: Any, name: str, monkeypatch: Any, capsys: Any, tmp_path: Path
+) -> None:
+    script = load(name)
+    monkeypatch.setattr(sys, "argv", [name, "--data", str(tmp_path / "none")])
+    with pytest.raises(SystemExit) as left:
+        script.main()
+    said = capsys.readouterr().err.strip()
+    assert left.value.code == 2 and "\n" not in said and "--data" in said

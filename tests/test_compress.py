@@ -1,0 +1,180 @@
+"""The whole road on a network that takes seconds: budgets, files, resuming, honesty."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from lighten import api
+from lighten.core.budget import Budget
+from lighten.errors import BudgetError, InputError, RecipeError
+from lighten.search.limits import Bounds
+from tests import small
+
+FILES = ("model.onnx", "weights.safetensors", "recipe.yaml", "trials.jsonl", "summary.json")
+
+
+def options(out: Path, **more: Any) -> api.Options:
+    return api.Options(**{"backend": "onnxruntime", "epochs": 2.0, "out": out, **more})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> api.Result:
+    out = tmp_path_factory.mktemp("compress") / "run"
+    budget = Budget(latency="0.95x", size="0.5x", macs="0.6x", drop=3.0)
+    return api.compress(small.trained(), small.digits(), budget, options(out))
+
+
+def test_the_files_are_there_and_agree(run: api.Result) -> None:
+    assert all((run.folder / name).is_file() for name in FILES)
+    summary = json.loads((run.folder / "summary.json").read_text())
+    assert summary == json.loads(json.dumps(run.summary))
+    assert summary["after"]["bytes"] == (run.folder / "model.onnx").stat().st_size
+    assert summary["after"]["macs"] <= 0.6 * summary["before"]["macs"]
+    assert summary["after"]["bytes"] <= 0.5 * summary["before"]["bytes"]
+    assert summary["met"] == (not summary["missed"])
+
+
+def test_the_quality_is_that_of_the_shipped_file(run: api.Result) -> None:
+    session = onnxruntime.InferenceSession(str(run.folder / "model.onnx"))
+    name = session.get_inputs()[0].name
+    right = [
+        session.run(None, {name: batch.inputs[0]})[0].argmax(1) == batch.target
+        for batch in small.digits().test()
+    ]
+    assert 100 * np.concatenate(right).mean() == pytest.approx(run.summary["after"]["quality"])
+
+
+def test_the_model_is_alive_and_smaller(run: api.Result) -> None:
+    before = sum(p.numel() for p in small.trained().parameters())
+    assert sum(p.numel() for p in run.model.parameters()) < before
+    out = run.model(torch.randn(3, 1, 8, 8))
+    out.sum().backward()
+    assert out.shape == (3, 10)
+
+
+def test_the_given_network_is_untouched(run: api.Result) -> None:
+    assert api.trace(small.trained(), small.digits().example(2)).fingerprint == run.recipe.weights
+
+
+def test_a_recipe_replays_to_the_same_network(run: api.Result, tmp_path: Path) -> None:
+    recipe = api.read_recipe(run.folder / "recipe.yaml")
+    assert recipe == run.recipe
+    again = api.replay(small.trained(), small.digits(), recipe, options(tmp_path / "again"))
+    assert again.summary["after"]["quality"] == run.summary["after"]["quality"]
+    assert (again.folder / "model.onnx").read_bytes() == (run.folder / "model.onnx").read_bytes()
+
+
+def test_a_recipe_for_other_weights_is_refused(run: api.Result, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="other weights"):
+        api.replay(small.untrained(), small.digits(), run.recipe, options(tmp_path / "other"))
+
+
+def test_a_finished_run_resumes_to_itself(run: api.Result) -> None:
+    budget = Budget(latency="0.95x", size="0.5x", macs="0.6x", drop=3.0)
+    again = api.compress(
+        small.trained(), small.digits(), budget, options(run.folder, resume=True)
+    )
+    assert again.recipe == run.recipe
+    assert again.summary["after"] == run.summary["after"]
+
+
+def test_a_folder_in_use_is_refused(run: api.Result) -> None:
+    with pytest.raises(InputError, match="already holds a run"):
+        api.compress(small.trained(), small.digits(), Budget(macs="0.5x"), options(run.folder))
+
+
+def test_an_impossible_latency_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match="cannot be met by any network"):
+        budget = Budget(latency="0.00001ms")
+        api.compress(small.trained(), small.digits(), budget, options(tmp_path / "run"))
+
+
+def test_a_budget_out_of_reach_gives_the_nearest_and_says_so(tmp_path: Path) -> None:
+    budget = Budget(size="100B", drop=0.0)
+    chosen = options(tmp_path / "run", epochs=0.5)
+    result = api.compress(small.trained(), small.digits(), budget, chosen)
+    assert result.summary["met"] is False
+    assert any("size" in reason for reason in result.summary["missed"])
+
+
+def test_bounds_compare_what_was_measured_with_what_was_asked(run: api.Result) -> None:
+    trial = next(t for t in _trials(run.folder) if t["score"])
+    bounds = Bounds(Budget(macs="0.5x"), {"macs": 2.0 * trial["score"]["macs"]})
+    from lighten.core.trial import Trial
+
+    assert bounds.excess(Trial.from_dict(trial))["macs"] == pytest.approx(1.0)
+
+
+def _trials(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "trials.jsonl").read_text().splitlines()
+    return [json.loads(line)["value"] for line in lines]
+
+
+# ── killed and resumed ────────────────────────────────────────────────────────────────────────
+
+
+def start(out: Path) -> subprocess.Popen[bytes]:
+    command = [
+        *(sys.executable, "-m", "lighten", "compress", small.WHERE, "--data", "builtin:digits"),
+        *("--size", "0.5x", "--latency", "0.95x", "--drop", "3", "--epochs", "2"),
+        *("--backend", "onnxruntime", "--out", str(out), "--resume"),
+    ]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, stdout=quiet, stderr=quiet, env={**os.environ, "NO_COLOR": "1"})
+
+
+def ended(out: Path) -> tuple[str, float, float]:
+    summary = json.loads((out / "summary.json").read_text())
+    recipe = (out / "recipe.yaml").read_text()
+    return recipe, summary["after"]["quality"], summary["after"]["latency_ms"]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    out = tmp_path_factory.mktemp("recorded") / "run"
+    began = time.monotonic()
+    assert start(out).wait() == 0
+    return out, time.monotonic() - began
+
+
+def killed_and_resumed(recorded: tuple[Path, float], out: Path, moment: float) -> None:
+    """Replay the recorded measurements, die at a share of the run's time, resume, compare."""
+    source, seconds = recorded
+    out.mkdir()
+    for name in ("run.json", "measurements.jsonl"):
+        shutil.copy(source / name, out / name)
+    process = start(out)
+    time.sleep(moment * seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert start(out).wait() == 0
+    assert ended(out) == ended(source)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_killed_run_resumes_to_the_same_end(
+    seed: int, recorded: tuple[Path, float], tmp_path: Path
+) -> None:
+    killed_and_resumed(recorded, tmp_path / "run", random.Random(seed).uniform(0.3, 0.9))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10))
+def test_a_run_killed_at_ten_moments_resumes_to_the_same_end(
+    seed: int, recorded: tuple[Path, float], tmp_path: Path
+) -> None:
+    killed_and_resumed(recorded, tmp_path / "run", random.Random(100 + seed).uniform(0.05, 1.0))
