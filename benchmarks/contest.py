@@ -146,17 +146,7 @@ def rows_of(script: str, contest: Contest, allowed: float) -> list[common.Row]:
     ours = contest.outcomes[OURS]
     peers = {name: found for name, found in contest.outcomes.items() if name != OURS}
     within = {name for name, found in peers.items() if found.drop <= allowed}
-    rows = [
-        common.row(
-            f"{script}: latency, batch {batch}",
-            "ms",
-            ours.latency[batch].median_ms,
-            {name: found.latency[batch].median_ms for name, found in peers.items()},
-            spread=ours.latency[batch].spread_ms,
-            eligible=within,
-        )
-        for batch in ours.latency
-    ]
+    rows = [_latency_row(script, batch, ours, peers, within) for batch in ours.latency]
     half = (ours.drop_interval.high - ours.drop_interval.low) / 2
     errors = {name: found.error for name, found in peers.items()}
     sizes = {name: float(found.bytes) for name, found in peers.items()}
@@ -165,6 +155,19 @@ def rows_of(script: str, contest: Contest, allowed: float) -> list[common.Row]:
         common.row(f"{script}: error on test", "%", ours.error, errors, spread=half),
         common.row(f"{script}: file", "bytes", ours.bytes, sizes, spread=0.0, eligible=within),
     ]
+
+
+def _latency_row(
+    script: str, batch: int, ours: Outcome, peers: Mapping[str, Outcome], within: set[str]
+) -> common.Row:
+    """One batch size. Who is best, and by how much, is told by the ratios paired in turns."""
+    times = {name: found.times[batch].value for name, found in peers.items()}
+    paired = common.row("", "", ours.times[batch].value, times, spread=0.0, eligible=within)
+    took = {name: found.latency[batch].median_ms for name, found in peers.items()}
+    mine = ours.latency[batch]
+    case = f"{script}: latency, batch {batch}"
+    shown = common.row(case, "ms", mine.median_ms, took, spread=mine.spread_ms)
+    return {**shown, "ratio": paired["ratio"], "best": paired["best"]}
 
 
 def table(contest: Contest, command: Sequence[str]) -> str:

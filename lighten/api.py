@@ -29,11 +29,12 @@ from lighten.core.task import Task
 from lighten.core.trial import Latency
 from lighten.errors import InputError, NetworkError, RecipeError
 from lighten.measure import latency
-from lighten.network import Graph, load, lower, trace
+from lighten.network import Graph, Layer, load, lower, trace
 from lighten.program.ir import Program
+from lighten.report import write_report
 from lighten.search import Space
+from lighten.search import compress as road
 from lighten.search import space as space_of
-from lighten.search.compress import compress, replay
 from lighten.search.options import Options, Progress, silent
 from lighten.search.outcome import Named, Result
 from lighten.train.losses import loss_of
@@ -135,6 +136,45 @@ def _try(net: Any, task: Task) -> None:
         raise NetworkError(
             f"The network must answer for {len(task.labels)} classes, but has {classes} outputs."
         )
+
+
+def compress(
+    net: Any,
+    task: Task,
+    budget: Budget,
+    options: Options | None = None,
+    progress: Progress = silent,
+    named: Named | None = None,
+) -> Result:
+    """The network that meets `budget` on this machine, or the nearest one, which then says so.
+
+    `net` must be trained; it is not touched. Inputs, loss and metric come from `task`. Raises
+    `InputError` and its kin for what cannot be used. A stopped run is resumed by the same call
+    with `options.resume`.
+
+    >>> compress(net, task, Budget(latency="0.25x", drop=0.5)).summary["met"]  # doctest: +SKIP
+    True
+    """
+    result = road.compress(net, task, budget, options, progress, named)
+    write_report(result.folder)
+    return result
+
+
+def replay(
+    net: Any,
+    task: Task,
+    recipe: Recipe,
+    options: Options | None = None,
+    progress: Progress = silent,
+    named: Named | None = None,
+) -> Result:
+    """Do exactly what `recipe` says, without any search, and measure it.
+
+    Raises `RecipeError` where it was made for another network or does not fit this one.
+    """
+    result = road.replay(net, task, recipe, options, progress, named)
+    write_report(result.folder)
+    return result
 
 
 def check_backends(options: Options) -> None:

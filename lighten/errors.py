@@ -11,7 +11,7 @@
     ├── UnsupportedOps        ops a backend cannot run, by name
     ├── ProgramError          a program that breaks its executable spec: a mistake of ours, op named
     ├── WriteError            a file could not be written (a full disk); nothing half-written stays
-    └── InexactError          a check that must hold exactly did not (cut network against masked one)
+    └── InexactError          a check that must hold exactly did not (cut against masked)
 
 A message is one sentence that says what was wrong; `hint` says what to do next.
 """
@@ -70,11 +70,10 @@ class MissingExtra(InputError):
 class UnsupportedOps(LightenError):
     """Ops a backend cannot run, each by name."""
 
-    def __init__(self, backend: str, ops: Sequence[str]) -> None:
-        super().__init__(
-            f"{backend} cannot run {len(ops)} op(s): {', '.join(ops)}.",
-            "Choose another --backend, or leave those layers alone with --ignore.",
-        )
+    def __init__(
+        self, backend: str, ops: Sequence[str], hint: str = "Choose another --backend."
+    ) -> None:
+        super().__init__(f"{backend} cannot run {len(ops)} op(s): {', '.join(ops)}.", hint)
         self.ops = tuple(ops)
 
 

@@ -40,7 +40,7 @@ def divisors(n: int) -> list[int]:
 
 def conv(b: Builder, x: str, r: random.Random) -> str | None:
     channels, *size = b.values[x].shape
-    if not size or min(size) < 5:
+    if not 1 <= len(size) <= 3 or min(size) < 5:  # what onnxruntime has
         return None
     groups = r.choice(divisors(channels))
     out = groups * r.randint(1, 4)
@@ -118,7 +118,7 @@ def matmul(b: Builder, x: str, r: random.Random) -> str | None:
 
 def pool(b: Builder, x: str, r: random.Random) -> str | None:
     size = b.values[x].shape[1:]
-    if not size or min(size) < 4:
+    if not 1 <= len(size) <= 3 or min(size) < 4:
         return None
     how = sliding(r, len(size))
     kernel = tuple(r.choice((2, 3)) for _ in size)

@@ -85,9 +85,7 @@ def test_a_recipe_for_other_weights_is_refused(run: api.Result, tmp_path: Path) 
 
 def test_a_finished_run_resumes_to_itself(run: api.Result) -> None:
     budget = Budget(latency="0.95x", size="0.5x", macs="0.6x", drop=3.0)
-    again = api.compress(
-        small.trained(), small.digits(), budget, options(run.folder, resume=True)
-    )
+    again = api.compress(small.trained(), small.digits(), budget, options(run.folder, resume=True))
     assert again.recipe == run.recipe
     assert again.summary["after"] == run.summary["after"]
 
@@ -134,7 +132,7 @@ def start(out: Path) -> subprocess.Popen[bytes]:
         *("--backend", "onnxruntime", "--out", str(out), "--resume"),
     ]
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, stdout=quiet, stderr=quiet, env={**os.environ, "NO_COLOR": "1"})
+    return subprocess.Popen(command, stdout=quiet, stderr=quiet, env=dict(os.environ))
 
 
 def ended(out: Path) -> tuple[str, float, float]:

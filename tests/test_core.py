@@ -55,7 +55,8 @@ def test_recipes_are_sorted_hashable_and_come_back_from_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [{}, [], {"lighten": 1, "edits": [{"place": "x"}]}, {"lighten": 1, "training": {"q": 1}}]
+    "data",
+    [{}, [], {"lighten": 1, "edits": [{"place": "x"}]}, {"lighten": 1, "training": {"q": 1}}],
 )
 def test_recipes_that_cannot_be_read_are_refused(data: object) -> None:
     with pytest.raises(RecipeError):

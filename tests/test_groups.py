@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lighten.errors import NetworkError
-from lighten.network import Graph, share, table, trace
+from lighten.network import Graph, check_exact, share, table, trace
 from tests.tiny_nets import SHAPE, Net, graph_of, make
 
 # group → (size, {(parameter, dim): the indices of slice 0}); biases and norms' other tensors aside
@@ -200,6 +200,26 @@ def test_share_counts_what_can_be_removed() -> None:
     counted = {"qkv", "out"}
     inside = sum(layer.macs for layer in heads.layers if layer.name in counted)
     assert share(heads) == pytest.approx(inside / heads.macs)
+
+
+def test_weights_used_through_functions() -> None:
+    class Functional(Net):
+        def __init__(self) -> None:
+            super().__init__(8, 6)
+            self.kernel = nn.Parameter(torch.randn(6, 8, 3, 3))
+
+        def body(self, x: Tensor) -> Tensor:
+            return F.relu(F.conv2d(x, self.kernel, padding=1))
+
+    graph = traced(Functional())
+    assert [(g.name, g.size) for g in graph.groups] == [("stem", 8), ("kernel", 6)]
+    assert share(graph) == 1.0 and graph.layer("kernel").macs == 64 * 9 * 6 * 8
+    assert check_exact(graph, {"stem": [0, 5], "kernel": [1]}, (), torch.randn(2, *SHAPE)) < 1e-10
+
+
+def test_a_bare_layer() -> None:
+    graph = trace(nn.Linear(4, 3), torch.zeros(1, 4))
+    assert graph.macs == 12 and not graph.groups and list(graph.left_alone.values())
 
 
 def test_equal_networks_have_equal_fingerprints() -> None:

@@ -159,7 +159,7 @@ def test_losses_are_set_by_place(bench: Bench, model: LatencyModel) -> None:
 def test_measure_writes_down_and_replays(
     bench: Bench, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LIGHTEN_CACHE", str(tmp_path))
     monkeypatch.setattr(predict, "SECONDS", 0.01)
     bench.known.clear()
     first = predict.measure(bench, 6)

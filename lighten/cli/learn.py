@@ -70,7 +70,7 @@ def compress(
     threads: opt.Threads = 1,
     batch: opt.BatchSize = 1,
     epochs: opt.Epochs = None,
-    time: Annotated[str, typer.Option("--time", help="wall time to spend: 90s, 40m, 2h")] = "60m",
+    time: Annotated[str, typer.Option("--time", help="wall time to spend: 90s, 40m, 2h")] = "45m",
     ignore: opt.Ignore = None,
     control: Annotated[
         bool, typer.Option("--control", help="also train matched runs: no distillation; dense")

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from lighten.errors import InexactError
 from lighten.network.graph import Graph
+from lighten.network.lift import as_examples
 from lighten.network.surgery import Keep, cut, masked, sliced
 from lighten.network.trace import coupling_of
 
@@ -24,8 +25,7 @@ def check_exact(
     InexactError, naming the worst place, where it exceeds `tolerance`.
     """
     inputs = tuple(
-        value.double() if value.is_floating_point() else value
-        for value in ((example,) if isinstance(example, Tensor) else tuple(example))
+        value.double() if value.is_floating_point() else value for value in as_examples(example)
     )
     small = cut(graph, keep, drop).double().eval()
     large = masked(graph, keep, drop).double().eval()

@@ -141,7 +141,7 @@ def _plain_output(graph: fx.Graph) -> None:
         return
     specification = codegen.pytree_info.out_spec
     output = next(node for node in graph.nodes if node.op == "output")
-    leaves = list(output.args[0])  # type: ignore[arg-type]
+    leaves = list(output.args[0])
     output.args = (leaves[0] if specification is None else tree_unflatten(leaves, specification),)
     graph.set_codegen(fx.graph.CodeGen())
 
@@ -162,10 +162,10 @@ def _restore(node: fx.Node, tree: nn.Module) -> None:
     if owner._modules or not isinstance(settings[first], fx.Node):
         return
     layer = build(settings, owner.weight)  # type: ignore[arg-type]
-    for mine, its in ((layer._parameters, owner._parameters), (layer._buffers, owner._buffers)):
-        if {name for name, value in mine.items() if value is not None} != set(its):
-            return
-        mine.update(its)
+    if set(layer.state_dict()) != set(owner.state_dict()):
+        return
+    layer._parameters.update(owner._parameters)
+    layer._buffers.update(owner._buffers)
     parent, _, name = path.rpartition(".")
     tree.get_submodule(parent)._modules[name] = layer
     with node.graph.inserting_before(node):
@@ -223,7 +223,7 @@ def _group_norm(settings: Settings, weight: Tensor) -> nn.Module:
 
 
 def _embedding(settings: Settings, weight: Tensor) -> nn.Module:
-    return nn.Embedding(*weight.shape, device="meta")
+    return nn.Embedding(weight.shape[0], weight.shape[1], device="meta")
 
 
 # The op a layer became → the name of its argument, and how to build the layer again.

@@ -160,7 +160,7 @@ def _group(sides: Sequence[_Side], labels: Sequence[int], used: Counter[str]) ->
         if labels[0] in side.slices:
             slices = tuple(side.slices[label] for label in labels)
             parts[side.role].append(Member(side.name, side.dim, slices))
-    first = parts["producer"][0].parameter.rpartition(".")[0]
+    first = parts["producer"][0].parameter.removesuffix(".weight")
     used[first] += 1
     name = first if used[first] == 1 else f"{first}#{used[first]}"
     return Group(name, len(labels), *(tuple(parts[role]) for role in parts))

@@ -150,7 +150,7 @@ def _lift_graph(exported: fx.GraphModule, net: nn.Module) -> Lifted:
             continue
         key, path = _call_key(node)
         owner = modules.get(path)
-        if calls[key] == 1 and owner is not None and _is_stock(node, owner, exported, net):
+        if path and calls[key] == 1 and owner is not None and _is_stock(node, owner, exported, net):
             _call_module(node, first_path[id(owner)])
         elif node.target in DROPOUTS:
             name = f"dropout_at_{node.name}"

@@ -79,7 +79,8 @@ def lower(
         for node in lifted.graph.nodes:
             trace.visit(node)
     if trace.unsupported:
-        raise UnsupportedOps("lighten", trace.unsupported)
+        hint = "Write those lines of the network with other operations."
+        raise UnsupportedOps("lighten", trace.unsupported, hint)
     draft = trace.draft
     program = Program(
         trace.inputs,

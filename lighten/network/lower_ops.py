@@ -122,7 +122,7 @@ FUNCTIONS: dict[str, Rule] = {
     "log_softmax": log_softmax,
     # moving numbers
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "flatten", "unflatten"), reshape),
-    **dict.fromkeys(("squeeze", "unsqueeze"), reshape),
+    **dict.fromkeys(("squeeze", "unsqueeze", "view_as", "reshape_as"), reshape),
     **dict.fromkeys(("permute", "transpose", "t"), permute),
     "slice": slice_,
     "select": select,
@@ -133,7 +133,7 @@ FUNCTIONS: dict[str, Rule] = {
     **dict.fromkeys(("cat", "concat"), concat),
     "stack": stack,
     **dict.fromkeys(("pad", "constant_pad_nd"), pad),
-    "expand": expand,
+    **dict.fromkeys(("expand", "expand_as", "broadcast_to"), expand),
     "repeat": repeat,
     **dict.fromkeys(
         ("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d"), resize("nearest")

@@ -185,7 +185,8 @@ def pad(step: Step) -> Flow:
 def expand(step: Step) -> Flow:
     """Size-one axes repeated; new axes come in front of the per-sample ones."""
     x = step.flow("self")
-    if x.layout.axis + len(step["size"]) - x.rank != step.layout.axis:
+    rank = len(step.shape) + (step.layout.merged == 1)
+    if x.layout.axis + rank - x.rank != step.layout.axis:
         raise Unsupported("it puts dimensions before the batch")
     lead = (1,) * (len(step.shape) - len(x.shape))
     x = step.reshape(x, (*lead, *x.shape))

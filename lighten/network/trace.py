@@ -62,9 +62,10 @@ def share(graph: Graph) -> float:
 
     A layer counts when a slice of its weight, on the output or on the input side, lies in a group.
     """
-    touched = {member.parameter for group in graph.groups for member in group.members}
+    members = [member for group in graph.groups for member in group.members]
+    touched = {member.parameter.removesuffix(".weight") for member in members}
     counted = [layer for layer in graph.layers if layer.macs]
-    inside = sum(layer.macs for layer in counted if f"{layer.name}.weight" in touched)
+    inside = sum(layer.macs for layer in counted if layer.name in touched)
     return inside / max(1, sum(layer.macs for layer in counted))
 
 

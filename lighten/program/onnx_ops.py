@@ -124,7 +124,8 @@ def pool(w: Writer, op: Op) -> str:
 def reduce(w: Writer, op: Op) -> str:
     x, shape = flowing(w, op, 0), w.shape(op.inputs[0])
     axes = sorted(op["axes"])
-    if op["function"] == "mean" and len(shape) > 1 and axes == list(range(1, len(shape))):
+    spatial = 1 < len(shape) <= 4 and axes == list(range(1, len(shape)))
+    if op["function"] == "mean" and spatial:
         y = w.node("GlobalAveragePool", x)
         if op["keepdims"]:
             return y

@@ -30,7 +30,7 @@ class Options:
     threads: int = 1
     batch: int = 1
     epochs: float | None = None
-    time: float = 3600.0
+    time: float = 2700.0
     ignore: tuple[str, ...] = ()
     control: bool = False
     searcher: str = "solver"

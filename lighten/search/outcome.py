@@ -6,7 +6,6 @@ import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -53,12 +52,10 @@ class Result:
     front: Sequence[Mapping[str, Any]] = field(repr=False)
     folder: Path
 
-    @cached_property
+    @property
     def report(self) -> Path:
-        """The HTML page, written anew from what the run recorded."""
-        from lighten.report import write_report
-
-        return write_report(self.folder)
+        """The HTML page."""
+        return self.folder / "report.html"
 
 
 @dataclass(frozen=True)

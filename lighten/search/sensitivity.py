@@ -32,6 +32,7 @@ from lighten.train.outputs import logits_of
 Array = np.ndarray[Any, Any]
 SAMPLES = 256
 WORK = 2e10  # multiply-accumulates per choice: large networks are judged on fewer samples
+WEIGHTED = ("conv", "linear")
 LOOKS = 3  # kept counts looked at per group; those between are interpolated
 
 
@@ -137,7 +138,13 @@ def _first(batches: Iterable[Batch], count: int) -> Iterator[Batch]:
 
 @contextmanager
 def fake_int8(module: nn.Module, layer: str) -> Iterator[None]:
-    """One layer with its weight and what it reads rounded to int8 and back; undone bit-exactly."""
+    """One layer with its weight and what it reads rounded to int8 and back; undone bit-exactly.
+
+    A call without a module of its own (a functional one) stays as it is.
+    """
+    if not _is_module(module, layer):
+        yield
+        return
     part = module.get_submodule(layer)
     weight = part.get_parameter("weight")
     saved = weight.detach().clone()
@@ -154,6 +161,11 @@ def fake_int8(module: nn.Module, layer: str) -> Iterator[None]:
         hook.remove()
         with torch.no_grad():
             weight.copy_(saved)
+
+
+def _is_module(module: nn.Module, name: str) -> bool:
+    parts = dict(module.named_modules())
+    return name in parts and "weight" in dict(parts[name].named_parameters(recurse=False))
 
 
 def rounded(x: Tensor, form: Integer, axis: int | None) -> Tensor:
@@ -176,7 +188,11 @@ def scan(
     a layer whose outputs cannot go, half of its inputs. Judged on `batches` (default: `valid`).
     The weights come back bit-exactly.
     """
-    layers = [layer for layer in graph.layers if layer.macs and layer.kind.startswith(WEIGHTED)]
+    layers = [
+        layer
+        for layer in graph.layers
+        if layer.kind.startswith(WEIGHTED) and _is_module(graph.module, layer.name)
+    ]
     found = {}
     for i, layer in enumerate(layers):
         progress("sensitivity", i, len(layers))
@@ -184,9 +200,6 @@ def scan(
             found[layer.name] = quality(graph.module, (batches or task.valid)(), task.metric)
     progress("sensitivity", len(layers), len(layers))
     return found
-
-
-WEIGHTED = ("conv", "linear")
 
 
 @contextmanager

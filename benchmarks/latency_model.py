@@ -1,0 +1,152 @@
+"""How well does the latency model predict variants of ResNet-20 that it has not seen?
+
+python benchmarks/latency_model.py [--backend openvino]
+python benchmarks/latency_model.py --quick      fewer variants and recipes
+
+Recipes are drawn uniformly over keep ratios 0.2–1 (one per group) and int8 (all layers or none)
+and timed whole; the error is the mean of |predicted − measured| / measured, and the aim is 15 %.
+The peer is what is usually done: time in proportion to MACs, one line for fp32 and one for int8,
+fitted to the same measurements. Weights are drawn at random: time does not depend on them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import common
+import numpy as np
+import torch
+
+from lighten import techniques, zoo
+from lighten.backends import get
+from lighten.core.protocols import Backend
+from lighten.core.recipe import Recipe
+from lighten.measure import latency
+from lighten.network import Graph, lower, trace
+from lighten.program import cost, to_onnx
+from lighten.program.ir import Program
+from lighten.search import predict
+from lighten.search.dependence import first_slices
+from lighten.search.options import Options
+
+RECIPES, AIM = 30, 15.0  # percent
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The part of the workbench that measuring needs; nothing is written down."""
+
+    graph: Graph
+    options: Options
+    backend: Backend
+    inputs: tuple[np.ndarray[Any, Any], ...]
+    original_bytes: bytes
+    known: dict[str, Any] = field(default_factory=dict)
+
+    def remember(self, key: str, compute: Any) -> Any:
+        """Measure once."""
+        if key not in self.known:
+            self.known[key] = compute()
+        return self.known[key]
+
+    def progress(self, stage: str, done: float, total: float) -> None:
+        """Say how far it is."""
+        if not done % 8:
+            print(f"{stage}: {done:.0f} of {total:.0f}", flush=True)
+
+    def lowered(self, module: Any) -> Program:
+        """A live network as a Program."""
+        return lower(module, torch.zeros(2, 3, 32, 32))
+
+
+def unseen(graph: Graph, seed: int, count: int) -> list[Recipe]:
+    """Recipes uniform over keep ratios 0.2–1 per group, and int8 or not."""
+    rng = np.random.default_rng([seed, 1])
+    eight = techniques.everywhere("quantize", graph)
+    found = []
+    for _ in range(count):
+        ratios = rng.uniform(0.2, 1.0, len(graph.groups))
+        edits = [
+            first_slices(group, kept)
+            for group, ratio in zip(graph.groups, ratios, strict=True)
+            if (kept := max(1, round(group.size * ratio))) < group.size
+        ]
+        found.append(Recipe((*edits, *(eight if rng.random() < 0.5 else ()))))
+    return found
+
+
+def by_macs(bench: Bench, recipes: Sequence[Recipe], programs: Sequence[Program]) -> list[float]:
+    """What a line through (MACs, time) of the same variants predicts, one for each format."""
+    lines = {}
+    for eight in (False, True):
+        seen = [v for v in bench.known.values() if _mostly_int8(v["shapes"]) == eight]
+        work = np.array([sum(fields[3] for fields in v["shapes"].values()) for v in seen])
+        design = np.stack([work, np.ones(len(seen))], axis=1)
+        lines[eight], *_ = np.linalg.lstsq(design, [v["total"] for v in seen], rcond=None)
+    pairs = zip(recipes, programs, strict=True)
+    return [float(np.dot(lines[bool(r.by("quantize"))], (cost.macs(p), 1))) for r, p in pairs]
+
+
+def _mostly_int8(found: dict[str, Any]) -> bool:
+    layers = [fields[0] for fields in found.values() if fields[3]]
+    return sum("*i8" in key for key in layers) > len(layers) / 2
+
+
+def run(backend: str, quick: bool, threads: int, seed: int) -> list[common.Row]:
+    """Fit, predict, measure: a row for each format and one for all."""
+    torch.set_num_threads(1)
+    graph = trace(zoo.build("resnet20"), torch.zeros(2, 3, 32, 32))
+    inputs = (np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32),)
+    data = to_onnx(lower(graph.module, torch.zeros(2, 3, 32, 32)))
+    bench = Bench(graph, Options(seed=seed, threads=threads), get(backend), inputs, data)
+    began = time.monotonic()
+    model = predict.measure(bench, 24 if quick else predict.VARIANTS)
+    seconds = time.monotonic() - began
+    print(f"built in {seconds:.0f} s; it fits its own measurements to {model.residual:.1%}")
+    recipes = unseen(graph, seed, 10 if quick else RECIPES)
+    programs = [predict.builder(bench)(recipe) for recipe in recipes]
+    compiled = [bench.backend.compile(program, threads) for program in programs]
+    times = [latency.time(one, inputs, 0.3).median_ms for one in compiled]
+    kinds = ["int8" if recipe.by("quantize") else "fp32" for recipe in recipes]
+    ours = _errors([model.predict(program) for program in programs], times)
+    macs = _errors(by_macs(bench, recipes, programs), times)
+    for kind, measured, error in zip(kinds, times, ours, strict=True):
+        print(f"{kind}  measured {measured:.4f} ms  off by {error:.1f} %")
+    rows = []
+    for case in ("fp32", "int8", "all"):
+        chosen = [i for i, kind in enumerate(kinds) if case in (kind, "all")]
+        if chosen:
+            peers = {"time by MACs": float(np.mean([macs[i] for i in chosen]))}
+            errors = [ours[i] for i in chosen]
+            spread = float(np.std(errors) / np.sqrt(len(errors)))
+            label = f"{len(chosen)} recipes, {backend}, {case}"
+            found = common.row(label, "% error", float(np.mean(errors)), peers, spread=spread)
+            rows.append(found)
+    return rows
+
+
+def _errors(predicted: Sequence[float], measured: Sequence[float]) -> list[float]:
+    return [100 * abs(p - m) / m for p, m in zip(predicted, measured, strict=True)]
+
+
+def main() -> None:
+    """Print the table; exit with 1 where the aim is missed."""
+    options = common.parser("latency_model", "the latency model's error on unseen recipes")
+    options.add_argument("--backend", default="openvino")
+    options.add_argument("--seed", type=int, default=0)
+    given = options.parse_args()
+    rows = run(given.backend, given.quick, given.threads, given.seed)
+    lines = [
+        [row["case"], f"{row['ours']:.1f} %", f"{row['peers']['time by MACs']:.1f} %"]
+        for row in rows
+    ]
+    table = common.markdown(["recipes", "mean error", "time by MACs"], lines)
+    common.publish("latency_model", given, rows, table)
+    raise SystemExit(rows[-1]["ours"] > AIM)
+
+
+if __name__ == "__main__":
+    common.run(main)
