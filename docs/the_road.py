@@ -70,7 +70,9 @@ def main(epochs: float = 6.0) -> dict[str, float]:
 
     print("5. A recipe: here half of every group, and int8 everywhere. (compress searches for it.)")
     halves = [
-        next(edit for edit, width in zip(p.edits, p.widths) if width <= p.widths[0] / 2)
+        next(
+            edit for edit, width in zip(p.edits, p.widths, strict=True) if width <= p.widths[0] / 2
+        )
         for p in space.places
         if p.technique == "channels"
     ]

@@ -4,6 +4,7 @@ result = compress(net, task, Budget(latency="0.25x", drop=0.5))
 
 graph = trace(net, task.example())                  # layers, groups, reasons
 choices = space(graph, task)                        # what may be done where
+recipe = search(net, task, budget)[0]               # the most promising on this machine
 module = apply(graph, recipe)                       # cut, checked exact
 train(module, task, recipe.training, teacher=net)
 program = lower(module, task.example())             # leaves torch
@@ -57,6 +58,7 @@ __all__ = [
     "measure",
     "read_recipe",
     "replay",
+    "search",
     "space",
     "trace",
     "train",
@@ -187,6 +189,21 @@ def space(graph: Graph, task: Task, criterion: str = criteria.DEFAULT) -> Space:
     """What may be chosen in a traced network, ranked by `criterion` on calibration samples."""
     stats = criteria.gather(graph, task.calibration(), loss_of(task.loss))
     return space_of(graph, stats, criterion)
+
+
+def search(
+    net: Any,
+    task: Task,
+    budget: Budget,
+    options: Options | None = None,
+    count: int = 3,
+    progress: Progress = silent,
+) -> list[Recipe]:
+    """The `count` recipes most promising for `budget` on this machine; nothing is trained yet.
+
+    Their measurements lie in `options.out`; `compress` goes on from there with `resume`.
+    """
+    return road.proposals(net, task, budget, options or Options(), count, progress)
 
 
 def apply(graph: Graph, recipe: Recipe) -> Any:

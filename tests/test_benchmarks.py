@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lighten import api
 from lighten.core.task import Metric
 from lighten.core.trial import Interval, Latency
 from lighten.measure import latency, quality
@@ -192,3 +193,44 @@ def test_absent_data_is_said_in_one_sentence(
         script.main()
     said = capsys.readouterr().err.strip()
     assert left.value.code == 2 and "\n" not in said and "--data" in said
+
+
+def test_searches_are_made_once_kept_and_measured(
+    load: Any, monkeypatch: Any, tmp_path: Path
+) -> None:
+    common, script = load("common"), load("search")
+    monkeypatch.setattr(common, "WORK", tmp_path / "work")
+    monkeypatch.setattr(script, "FOLDER", tmp_path / "kept")
+    case = script.cases(tmp_path)["digits"]
+    task = api.load_task(case.data)
+    untrained = api.load_network(case.network, task=task)
+    model = importlib.import_module("peers").to_onnx(untrained, task)
+    asked = []
+
+    def compress(net: Any, task: Any, budget: Any, options: Any) -> Any:
+        asked.append((options.searcher, options.time, options.epochs))
+        options.out.mkdir(parents=True)
+        summary = {"before": {"quality": 98.0}, "after": {"latency_ms": 1.0}, "seconds": 5.0}
+        summary |= {"drop": 0.5, "met": True}
+        (options.out / "model.onnx").write_bytes(model)
+        (options.out / "run.json").write_text(json.dumps({"time": options.time}))
+        (options.out / "summary.json").write_text(json.dumps(summary))
+        return Namespace(summary=summary)
+
+    monkeypatch.setattr(api, "compress", compress)
+    monkeypatch.setattr(api, "train", lambda *_, **__: {"valid": 98.0})
+    for _ in range(2):  # the second time everything is there
+        script.search("digits", case, 1, 1)
+    searched = [one for one in asked if one[2] is None]
+    assert searched == [(name, case.seconds, None) for name in ("uniform", "random", "solver")]
+    assert len(asked) == 4 and script.made("digits", 1) and not script.made("digits", 0)
+
+    ones = (np.full(3, 1e6),)
+    names = (*script.SEARCHERS, script.REFERENCE)
+    monkeypatch.setattr(
+        latency, "interleave", lambda *_: latency.Timings(dict.fromkeys(names, ones))
+    )
+    found = script.measure("digits", case, 1, Namespace(quick=False, threads=1))
+    one = found["solver"]
+    assert one.drop == pytest.approx(one.error - 2.0) and one.seconds == 5.0
+    assert one.error > 50.0 and one.times == 1.0 and not one.fast_enough

@@ -179,6 +179,16 @@ def test_only_the_chosen_layers_change():
     assert eight.values[casts[0].inputs[0]].format != UINT8
 
 
+def test_what_a_float_layer_computes_is_not_rounded_for_an_add():
+    program = PROGRAMS["resnet"]()
+    spared = "layer1.1.conv2"
+    chosen = [op.name for op in program.ops if op.kind in ("conv", "linear") and op.name != spared]
+    eight = in_int8(program, chosen)
+    (add,) = eight.consumers()[eight.op(spared).output]
+    assert add.kind == "binary" and eight.values[eight.op(spared).output].format != UINT8
+    assert eight.values[eight.op("layer1.0.conv2").output].format == UINT8
+
+
 def test_no_layers_is_the_same_program():
     program = PROGRAMS["resnet"]()
     eight = in_int8(program, [])

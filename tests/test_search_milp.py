@@ -51,8 +51,8 @@ def test_equals_brute_force(seed: int, share: float) -> None:
     best = min((c for c in every(problem) if problem.meets(c, limits)), key=problem.loss)
     found = milp.solve(problem, limits)
     assert found.meets
-    assert found.loss == pytest.approx(problem.loss(best), rel=2e-4, abs=1e-6)
-    assert found.gap <= 1e-3
+    assert found.loss == pytest.approx(problem.loss(best), rel=2e-3, abs=1e-6)
+    assert found.gap <= 2e-3
     assert found.costs["ms"] <= limits["ms"] * (1 + 1e-6)
 
 

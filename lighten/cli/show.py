@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from rich.table import Table
 
 from lighten.core.files import write_json
 from lighten.errors import LightenError
+
+Tell = Callable[[str, float, float], None]
 
 out = Console()
 err = Console(stderr=True)
@@ -33,8 +36,14 @@ def save(path: Path | None, value: Any) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Any]:
-    """A progress display on stderr; yields a callable (stage, done, total)."""
+def progress() -> Iterator[Tell]:
+    """A progress display on stderr; yields a callable (stage, done, total).
+
+    Where stderr is no terminal, one line as each stage begins.
+    """
+    if not err.is_terminal:
+        yield _lines()
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -42,18 +51,28 @@ def progress() -> Iterator[Any]:
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, transient=False) as display:
+    with Progress(*columns, console=err) as display:
         tasks: dict[str, Any] = {}
 
         def tell(stage: str, done: float, total: float) -> None:
-            for name, task in tasks.items():
-                if name != stage and not display.tasks[task].finished:
-                    display.update(task, total=1, completed=1)
             if stage not in tasks:
+                for task in tasks.values():
+                    display.update(task, total=1, completed=1)
                 tasks[stage] = display.add_task(stage, total=total)
             display.update(tasks[stage], total=total, completed=done)
 
         yield tell
+
+
+def _lines() -> Tell:
+    seen: set[str] = set()
+
+    def tell(stage: str, done: float, total: float) -> None:
+        if stage not in seen:
+            seen.add(stage)
+            err.print(f"{datetime.now():%H:%M:%S} {stage}", markup=False, highlight=False)
+
+    return tell
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

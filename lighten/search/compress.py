@@ -6,40 +6,19 @@ used; the rest follows from it and the seed. So a killed run, started again, end
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 from torch import nn
 
-from lighten import backends, train
 from lighten.core.budget import Budget
-from lighten.core.protocols import Backend
 from lighten.core.recipe import Recipe
 from lighten.core.task import Task
-from lighten.core.trial import Trial
-from lighten.errors import InputError, RecipeError
-from lighten.measure import latency
-from lighten.network import Graph, trace
-from lighten.program import empty
-from lighten.run import RunFolder
-from lighten.search import predict, sensitivity
-from lighten.search.correct import corrected
-from lighten.search.latency_model import LatencyModel
-from lighten.search.limits import Bounds, check_possible
-from lighten.search.milp import solve
+from lighten.errors import RecipeError
+from lighten.network import trace
+from lighten.search import searcher, stages
 from lighten.search.options import Options, Progress, silent
-from lighten.search.outcome import Findings, Named, Result, point, publish
-from lighten.search.schedule import ROUNDS, Schedule, share_out, training
-from lighten.search.solver import front
-from lighten.search.space import Space
-from lighten.search.space import space as space_of
-from lighten.search.workbench import Workbench, choose_backend
-
-SPEED_STEPS = 6  # training steps timed to share out the time
+from lighten.search.outcome import Findings, Named, Result, publish
 
 
 def compress(
@@ -59,23 +38,21 @@ def compress(
     >>> compress(net, task, Budget(latency="0.25x", drop=0.5)).summary["met"]  # doctest: +SKIP
     True
     """
-    from lighten.search import searcher
-
     options = options or Options()
     clock = Clock()
     search = searcher(options.searcher)
     graph = trace(net, task.example(2), options.ignore)
-    with open_folder(graph, task, budget, options) as folder:
-        bench = workbench(graph, task, options, folder, progress)
-        bounds = baseline(bench, budget)
-        space, model = explore(bench, bounds)
-        plan = schedule(bench, clock)
-        trials = look(bench, space, search, plan)
-        chosen = best(trials, bounds)
-        recipe = replace(chosen.recipe, training=_training(bench, plan.finish))
+    with stages.open_folder(graph, task, budget, options) as folder:
+        bench = stages.workbench(graph, task, options, folder, progress)
+        bounds = stages.baseline(bench, budget)
+        known = stages.explore(bench, bounds)
+        plan = stages.schedule(bench, clock)
+        trials = stages.look(bench, known, search, plan)
+        chosen = stages.best(trials, bounds)
+        recipe = replace(chosen.recipe, training=stages.training_for(bench, plan.finish))
         final = bench.verify(recipe, "finish", chosen.predicted)
-        controls = control(bench, recipe) if options.control else []
-        findings = gather(bench, space, model, [*trials, final], controls)
+        controls = stages.control(bench, recipe) if options.control else []
+        findings = stages.gather(bench, known, [*trials, final], controls)
         findings = replace(findings, seconds=clock())
         return publish(bench, bounds, final, findings, named or Named())
 
@@ -102,13 +79,30 @@ def replay(
                 f"The recipe was made for other {what}: it must be {made_for}, but got {here}.",
                 f"Remove its {what!r} line to use it here all the same.",
             )
-    with open_folder(graph, task, recipe, options) as folder:
-        bench = workbench(graph, task, options, folder, progress)
-        bounds = baseline(bench, None)
+    with stages.open_folder(graph, task, recipe, options) as folder:
+        bench = stages.workbench(graph, task, options, folder, progress)
+        bounds = stages.baseline(bench, None)
         final = bench.verify(recipe, "finish", {})
         if final.failure:
             raise RecipeError(f"The recipe failed: {final.failure}")
         return publish(bench, bounds, final, Findings(seconds=clock()), named or Named())
+
+
+def proposals(
+    net: nn.Module,
+    task: Task,
+    budget: Budget,
+    options: Options,
+    count: int,
+    progress: Progress = silent,
+) -> list[Recipe]:
+    """The recipes that would be verified first: predicted and solved, nothing trained yet."""
+    search = searcher(options.searcher)
+    graph = trace(net, task.example(2), options.ignore)
+    with stages.open_folder(graph, task, budget, options) as folder:
+        bench = stages.workbench(graph, task, options, folder, progress)
+        known = stages.explore(bench, stages.baseline(bench, budget))
+        return list(search.propose(known.space, (), options.seed, count))
 
 
 class Clock:
@@ -119,171 +113,3 @@ class Clock:
 
     def __call__(self) -> float:
         return time.monotonic() - self.began
-
-
-def open_folder(graph: Graph, task: Task, wanted: Budget | Recipe, options: Options) -> RunFolder:
-    """The run's folder, made for this network, data, budget (or recipe) and options."""
-    asked = {k: v for k, v in asdict(options).items() if k not in ("out", "resume")}
-    request = {
-        "weights": graph.fingerprint,
-        "data": task.fingerprint,
-        "wanted": wanted.as_dict(),
-        **asked,
-    }
-    return RunFolder(options.out or Path("out/lighten"), request, options.resume)
-
-
-def workbench(
-    graph: Graph, task: Task, options: Options, folder: RunFolder, progress: Progress
-) -> Workbench:
-    """The workbench, with the backend chosen: for "auto" the fastest measured, int8 or fp32."""
-    reference = backends.get(options.reference)
-    candidates = choose_backend(options.backend)
-    bench = Workbench(graph, task, options, folder, progress, candidates[0], reference)
-    if len(candidates) == 1:
-        return bench
-    name = bench.remember("backend", lambda: _fastest(bench, candidates))
-    return replace(bench, backend=backends.get(name))
-
-
-def _fastest(bench: Workbench, candidates: Sequence[Backend]) -> str:
-    """The backend in which the network, fp32 or int8, takes the least time."""
-    from lighten.techniques import everywhere
-
-    eight = everywhere("quantize", bench.graph)
-    programs = [bench.original, bench.program(bench.graph.module, Recipe(eight))]
-    taken: dict[str, float] = {}
-    for backend in candidates:
-        runnable = [p for p in programs if not backend.missing(p)]
-        times = [
-            latency.time(backend.compile(p, bench.options.threads), bench.inputs, 0.3).median_ms
-            for p in runnable
-        ]
-        if times:
-            taken[backend.name] = min(times)
-    if not taken:
-        raise InputError("No installed backend can run this network.")
-    return min(taken, key=lambda name: taken[name])
-
-
-def baseline(bench: Workbench, budget: Budget | None) -> Bounds:
-    """The original measured: time, bytes, work. An impossible budget is refused here."""
-    from lighten.program import cost
-
-    bench.progress("baseline", 0, 1)
-    timing = bench.time(Recipe(), bench.original)
-    idle = bench.backend.compile(empty(bench.original), bench.options.threads)
-    floor = bench.remember(
-        f"floor/{bench.backend.name}",
-        lambda: latency.time(idle, bench.inputs, 0.2).median_ms,
-    )
-    if budget is not None:
-        check_possible(budget, floor, timing)
-    before = {
-        "latency": timing.before.median_ms,
-        "size": len(bench.original_bytes),
-        "macs": cost.macs(bench.original),
-    }
-    bench.progress("baseline", 1, 1)
-    return Bounds(budget, before)
-
-
-def explore(bench: Workbench, bounds: Bounds) -> tuple[Space, LatencyModel]:
-    """Predict: what each choice would cost in time, bytes and MACs, and in quality."""
-    model = predict.measure(bench)
-    stats = sensitivity.statistics(bench)
-    space = space_of(bench.graph, stats, counts=model.counts)
-    space = replace(space, data=bench.task.fingerprint)
-    losses = sensitivity.losses(bench, space)
-    problem = predict.problem(bench, space, model, losses)
-    return space.bounded(problem, bounds.aims), model
-
-
-def schedule(bench: Workbench, clock: Callable[[], float]) -> Schedule:
-    """Share the time out, once the preparations are done and a training step was timed."""
-    options = bench.options
-    if options.epochs is not None:
-        return share_out(options, 0.0, 1.0)
-
-    def speed() -> float:
-        size = bench.task.train_size
-        recipe = training(1.0, size, options.seed)
-        per_epoch = train.steps_of(recipe, size)
-        few = replace(recipe, epochs=min(1.0, SPEED_STEPS / per_epoch))
-        module = copy.deepcopy(bench.graph.module)
-        began = time.monotonic()
-        history = train.fit(
-            module,
-            bench.task,
-            few,
-            teacher=bench.graph.module,
-            session=train.Session(valid_every=0),
-        )
-        return (time.monotonic() - began) * per_epoch / history.steps
-
-    epoch = bench.remember("epoch_seconds", speed)
-    spent = bench.remember("seconds_prepared", clock)
-    return share_out(options, spent, epoch)
-
-
-def look(bench: Workbench, space: Space, search: Any, plan: Schedule) -> list[Trial]:
-    """Verify the most promising recipes, round by round, correcting predictions in between."""
-    trials: list[Trial] = []
-    for count in ROUNDS:
-        view = corrected(space, trials)
-        for recipe in search.propose(view, trials, bench.options.seed, count):
-            trained = replace(recipe, training=_training(bench, plan.verify))
-            choice = space.choice(recipe)
-            predicted = {
-                "loss": view.priced.loss(choice),
-                **{q: space.priced.cost(choice, q) for q in ("latency", "size", "macs")},
-            }
-            trials.append(bench.verify(trained, "verify", predicted))
-    return trials
-
-
-def best(trials: Sequence[Trial], bounds: Bounds) -> Trial:
-    """The trial to finish: the best quality on `valid` within the limits, else the nearest."""
-    scored = [t for t in trials if t.score is not None and t.score.quality is not None]
-    if not scored:
-        raise InputError(
-            f"No recipe could be tried: {trials[0].failure if trials else 'none was proposed'}"
-        )
-    within = [t for t in scored if bounds.meets(t)]
-    if not within:
-        return min(scored, key=lambda t: max(bounds.excess(t).values()))
-    return min(within, key=lambda t: (t.predicted["drop"], t.predicted["measured_ratio"]))
-
-
-def control(bench: Workbench, recipe: Recipe) -> list[Trial]:
-    """Matched runs, same steps and data order: without distillation, and of the uncut network."""
-    alone = replace(recipe.training, signals=(("task", 1.0),))
-    runs = {
-        "control: no distillation": replace(recipe, training=alone),
-        "control: dense": recipe.with_edits(()),
-    }
-    return [bench.verify(run, stage, {}) for stage, run in runs.items()]
-
-
-def gather(
-    bench: Workbench,
-    space: Space,
-    model: LatencyModel,
-    trials: Sequence[Trial],
-    controls: Sequence[Trial],
-) -> Findings:
-    """What the search knows, for the report."""
-    solved = solve(space.priced, space.limits)
-    measured = [point(t.recipe, t.score.as_dict(), True) for t in trials if t.score is not None]
-    predicted = [point(recipe, costs, False) for recipe, costs in front(corrected(space, trials))]
-    search = {
-        "gap": solved.gap,
-        "latency_model_error": model.residual,
-        "trials": len(trials),
-        "searcher": bench.options.searcher,
-    }
-    return Findings(controls, sensitivity.per_layer(space), [*measured, *predicted], search)
-
-
-def _training(bench: Workbench, epochs: float) -> Any:
-    return training(epochs, bench.task.train_size, bench.options.seed)

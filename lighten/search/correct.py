@@ -15,10 +15,12 @@ from lighten.search.space import Space
 PRIOR = 1.0  # how many trials' worth of trust the first predictions get
 
 
-def corrected(space: Space, history: Sequence[Trial]) -> Space:
+def corrected(space: Space, history: Sequence[Trial], before_ms: float) -> Space:
     """The same space with its limits and losses scaled to what the trials showed.
 
-    Latency: the limit is divided by the median of measured ÷ predicted. Loss: each technique's
+    Latency: the limit is divided by the median of measured ÷ predicted, where measured is the
+    ratio to the original, timed in turns, × the `before_ms` that the limit was made from: so a
+    disturbed baseline corrects itself. Loss: each technique's
     predicted losses are multiplied by one factor, the non-negative least-squares fit of measured
     drops, pulled towards one common factor while trials are few.
     """
@@ -27,9 +29,9 @@ def corrected(space: Space, history: Sequence[Trial]) -> Space:
         return space
     limits = dict(space.limits)
     ratios = [
-        t.score.latency_ms / t.predicted["latency"]
+        t.predicted["measured_ratio"] * before_ms / t.predicted["latency"]
         for t in trials
-        if t.score is not None and t.score.latency_ms and t.predicted.get("latency")
+        if t.predicted.get("latency") and t.predicted.get("measured_ratio")
     ]
     if "latency" in limits and ratios:
         limits["latency"] /= median(ratios)

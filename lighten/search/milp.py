@@ -97,7 +97,7 @@ class _Layout:
 def solve(
     problem: Problem,
     limits: Mapping[str, float],
-    seconds: float = 10.0,
+    seconds: float = 20.0,
     forbidden: Sequence[tuple[Choice, int]] = (),
 ) -> Solution:
     """The choice of least predicted loss whose predicted costs meet the limits.
@@ -141,7 +141,7 @@ def _run(problem: Problem, layout: _Layout, rows: _Rows, seconds: float, excess:
         integrality=integrality,
         bounds=Bounds(np.zeros(layout.width), upper),
         constraints=rows.constraint(),
-        options={"time_limit": seconds, "mip_rel_gap": 1e-4},
+        options={"time_limit": seconds, "mip_rel_gap": 1e-3},
     )
 
 

@@ -21,6 +21,7 @@ from lighten.core.recipe import Recipe
 from lighten.core.task import Batch, Task
 from lighten.criteria import Statistics, gather
 from lighten.formats.integer import INT8_WEIGHT, UINT8, Integer
+from lighten.network.fake_quantize import fake_quantize
 from lighten.network.graph import Graph, Layer
 from lighten.search.options import Progress, silent
 from lighten.search.space import Place, Space
@@ -171,9 +172,7 @@ def _is_module(module: nn.Module, name: str) -> bool:
 def rounded(x: Tensor, form: Integer, axis: int | None) -> Tensor:
     """The nearest values that the integer format can hold, its scale fitted to `x`."""
     x = x.detach()
-    params = form.fit(x.numpy(), axis)
-    codes = form.encode(x.numpy(), params)
-    return torch.from_numpy(np.asarray(form.decode(codes, params), np.float32))
+    return fake_quantize(x, form, form.fit(x.numpy(), axis))
 
 
 def scan(
