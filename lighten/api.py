@@ -94,13 +94,13 @@ def load_network(
     >>> sum(p.numel() for p in load_network("zoo:lenet5").parameters())
     431080
     """
+    net = load.load_network(_sized(spec, task), seed=seed)
     if trained and weights is None and spec.startswith("zoo:"):
         raise InputError(
             f"{spec} must come with trained weights, but got none.",
             f"Train it first: lighten train {spec} --data DATA -o weights.safetensors, then give "
             "--weights weights.safetensors.",
         )
-    net = load.load_network(_sized(spec, task), seed=seed)
     if weights is not None:
         load.load_weights(net, weights)
     if task is not None:

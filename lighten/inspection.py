@@ -55,11 +55,6 @@ class Subject:
         labels = task.labels if task else ()
         return lower(self.net, self.inputs(2), preprocess=preprocess, labels=labels)
 
-    @cached_property
-    def bytes(self) -> bytes:
-        """The file that runs."""
-        return self.file if self.file is not None else onnx_out.to_onnx(self.program)
-
     def inputs(self, batch: int) -> tuple[Array, ...]:
         """What it is timed on: valid samples, or seeded noise where there is no data."""
         if self.task is not None:
@@ -69,9 +64,9 @@ class Subject:
 
     def executable(self, backend: Backend, threads: int) -> Executable:
         """It, compiled in a backend."""
-        if backend.name == "eager":
-            return backend.compile(self.program, threads)
-        return backend.load(self.bytes, threads)
+        if self.file is not None:
+            return backend.load(self.file, threads)
+        return backend.compile(self.program, threads)
 
 
 def open_model(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test per core: more threads would only wait
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -301,3 +301,12 @@ def test_a_mutant_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = Eager().compile(program.changed(values=values))(*inputs)
     (wanted,) = interpret(program, *inputs, dtype=np.float32)
     assert worst(found, wanted) > 1e-4
+
+
+def test_a_profile_has_a_time_for_every_op() -> None:
+    b = Builder()
+    x = b.input("x", (2,))
+    program = b.finish(b.op("binary", x, x, function="add"))
+    inputs = (np.ones((1, 2), np.float32),)
+    times = Eager().compile(program).profile(inputs, runs=3)
+    assert list(times) == [op.name for op in program.ops] and min(times.values()) > 0

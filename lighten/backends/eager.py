@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lighten.backends.eager_ops import TABLE
-from lighten.errors import ProgramError, UnsupportedOps
+from lighten.errors import InputError, ProgramError, UnsupportedOps
 from lighten.formats.integer import Integer, Scale
 from lighten.program.interpret import last_reads
 from lighten.program.ir import Op, Program, Value
@@ -42,6 +43,13 @@ class Eager:
     def missing(self, program: Program) -> Sequence[str]:
         """The ops it cannot run, each with what about it."""
         return [f"{op.kind} {op.name}" for op in program.ops if not _runs(op, program)]
+
+    def load(self, data: bytes, threads: int = 1) -> Interpreted:
+        """Refused: it runs Programs, not files."""
+        raise InputError(
+            "The eager backend runs networks, but got an ONNX file.",
+            "Choose --backend onnxruntime or openvino.",
+        )
 
     def compile(self, program: Program, threads: int = 1) -> Interpreted:
         """The program with its weights decoded. UnsupportedOps where some op has no counterpart."""
@@ -108,6 +116,14 @@ class Interpreted:
             found = self._run(self._arrived(inputs), set(keep))
         return {name: found[name].numpy() for name in keep}
 
+    def profile(self, inputs: Sequence[Array], runs: int = 50) -> dict[str, float]:
+        """Median milliseconds per op, of `runs` calls."""
+        taken: dict[str, list[float]] = {line.op.name: [] for line in self._lines}
+        with torch.inference_mode(), on_threads(self.threads):
+            for _ in range(runs):
+                self._run(self._arrived(inputs), set(), taken)
+        return {name: float(np.median(times)) for name, times in taken.items()}
+
     def _arrived(self, inputs: Sequence[Array]) -> dict[str, Tensor]:
         """Inputs as tensors, checked against the program and rounded to their formats."""
         names = self.program.inputs
@@ -123,12 +139,20 @@ class Interpreted:
             tensors[name] = _rounded(torch.from_numpy(np.ascontiguousarray(x, dtype)), rounding)
         return tensors
 
-    def _run(self, flowing: dict[str, Tensor], keep: set[str]) -> dict[str, Tensor]:
+    def _run(
+        self,
+        flowing: dict[str, Tensor],
+        keep: set[str],
+        taken: dict[str, list[float]] | None = None,
+    ) -> dict[str, Tensor]:
         kept = {name: x for name, x in flowing.items() if name in keep}
         for line in self._lines:
+            began = perf_counter()
             given = [flowing[x] if isinstance(x, str) else x for x in line.given]
             y = _rounded(TABLE[line.op.kind](line.op, *given, *line.held), line.rounding)
             flowing[line.op.output] = y
+            if taken is not None:
+                taken[line.op.name].append(1e3 * (perf_counter() - began))
             if line.op.output in keep:
                 kept[line.op.output] = y
             for name in line.finished:

@@ -51,6 +51,8 @@ def train(
             sys.exit(130)
         save_weights(net, output)
         checkpoint.unlink(missing_ok=True)
+    for note in task.notes:
+        show.out.print(note, markup=False, highlight=False)
     metric = task.metric
     rows = [(split, f"{result[split]:.2f}") for split in ("valid", "test")]
     show.table(f"{network} → {output}", ("split", f"{metric.name} ({metric.unit})"), rows)

@@ -148,7 +148,11 @@ def before_after(summary: Mapping[str, Any]) -> None:
         "change",
     )
     table(summary["network"], columns, rows)
-    if summary["met"]:
+    for note in summary["notes"]:
+        out.print(note, markup=False, highlight=False)
+    if summary["met"] is None:
+        out.print("The recipe was replayed; no budget was asked for.")
+    elif summary["met"]:
         out.print("The budget is met.", style="bold green")
     else:
         out.print("The budget is not met: " + " ".join(summary["missed"]), style="bold yellow")

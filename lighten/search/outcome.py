@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -110,7 +109,7 @@ def publish(
         "versions": versions(),
         "seconds": findings.seconds,
         "search": dict(findings.search),
-        "notes": [],
+        "notes": list(bench.task.notes),
     }
     write(bench, built, summary, findings)
     return Result(
@@ -254,5 +253,5 @@ def write(bench: Workbench, built: Built, summary: Mapping[str, Any], findings: 
     write_json(folder / "summary.json", dict(summary))
     for path in bench.folder.work.glob("verify-*"):
         path.unlink()
-    if not any(bench.folder.work.iterdir()):
-        shutil.rmtree(bench.folder.work)
+    if bench.folder.work.is_dir() and not any(bench.folder.work.iterdir()):
+        bench.folder.work.rmdir()

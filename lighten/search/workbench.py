@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from lighten import backends, techniques, train
-from lighten.backends.eager import Eager
+from lighten.backends.eager import activations
 from lighten.core.protocols import Backend, Executable
 from lighten.core.recipe import Recipe, Training
 from lighten.core.task import Batch, Task
@@ -135,7 +134,7 @@ class Workbench:
         if not layers:
             return program
         inputs = [batch.inputs for batch in self.calibration]
-        return quantization(program, inputs, layers, calibrator, eager_run)
+        return quantization(program, inputs, layers, calibrator, activations)
 
     def trained(self, recipe: Recipe, stage: str, teacher: nn.Module | None) -> Built:
         """Cut, train, lower, quantize. Training resumes from, and ends in, a checkpoint."""
@@ -218,11 +217,6 @@ class Workbench:
         seconds = time.monotonic() - began
         notes = {**predicted, **more}
         return self.folder.add(key, Trial(recipe, score, stage, notes, failure, seconds))
-
-
-def eager_run(program: Program, *inputs: Array, keep: Collection[str]) -> dict[str, Array]:
-    """The values named in `keep`, computed by the eager backend: ranges, much faster."""
-    return Eager().compile(program, torch.get_num_threads()).activations(*inputs, keep=keep)
 
 
 def _plain(measured: Latency) -> list[float]:

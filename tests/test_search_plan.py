@@ -1,0 +1,105 @@
+"""Sharing out the time, correcting predictions, choosing what to finish."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lighten.core.budget import Budget
+from lighten.core.recipe import Edit, Recipe
+from lighten.core.trial import Interval, Latency, Score, Trial
+from lighten.errors import BudgetError
+from lighten.network import Graph
+from lighten.search.correct import corrected, loss_factors
+from lighten.search.limits import MARGIN, Bounds, check_possible
+from lighten.search.options import Options
+from lighten.search.problem import Node, Problem, Term
+from lighten.search.schedule import share_out
+from lighten.search.space import Place, Space
+from lighten.search.stages import best
+from lighten.search.workbench import Timing
+
+HALF = Edit.of("channels", "conv", keep=[0, 1], of=4)
+EIGHT = Edit.of("quantize", "conv", bits=8)
+GRAPH = Graph((), (), (), {}, (), "", torch.nn.Identity())
+
+
+def space(limit: float = 5.0) -> Space:
+    """Two places: half the channels at loss 0.5 and −4 ms, int8 at loss 0.1 and −2 ms."""
+    places = (
+        Place("channels", "conv", (None, HALF), (4.0, 2.0)),
+        Place("quantize", "conv", (None, EIGHT), (32.0, 8.0)),
+    )
+    nodes = (Node("channels", (4.0, 2.0), (0.0, 0.5)), Node("quantize", (32.0, 8.0), (0.0, 0.1)))
+    terms = (
+        Term("cut", (0,), {"latency": np.array([6.0, 2.0])}),
+        Term("round", (1,), {"latency": np.array([4.0, 2.0])}),
+    )
+    return Space(places, {}, GRAPH).bounded(Problem(nodes, terms), {"latency": limit})
+
+
+def trial(edits: tuple[Edit, ...], drop: float, ratio: float, predicted: float) -> Trial:
+    score = Score(90.0 - drop, Interval(0, 100), 10 * ratio, 0.0, 1000, 500, 10)
+    notes = {"drop": drop, "measured_ratio": ratio, "latency": predicted}
+    return Trial(Recipe(edits).without_training(), score, "verify", notes)
+
+
+def test_without_trials_nothing_is_corrected() -> None:
+    assert corrected(space(), [], 10.0) == space()
+
+
+def test_the_limit_is_scaled_by_measured_over_predicted() -> None:
+    seen = [trial((HALF,), 1.0, 0.72, 6.0), trial((EIGHT,), 0.0, 0.96, 8.0)]
+    assert corrected(space(), seen, 10.0).limits["latency"] == pytest.approx(5.0 / 1.2)
+
+
+def test_a_disturbed_baseline_cancels_out() -> None:
+    """The limit was made from a baseline 25 % too slow: ratios put it right."""
+    seen = [trial((HALF,), 1.0, 0.6, 6.0)]
+    quiet = corrected(space(5.0), seen, 10.0).limits["latency"]
+    disturbed = corrected(space(6.25), seen, 12.5).limits["latency"]
+    assert disturbed == pytest.approx(quiet)
+
+
+def test_losses_become_points_of_drop_and_blame_goes_where_it_belongs() -> None:
+    seen = [trial((HALF,), 2.0, 0.6, 6.0), trial((EIGHT,), 0.0, 0.8, 8.0)] * 4
+    factors = loss_factors(space(), seen)
+    assert factors["channels"] == pytest.approx(4.0, rel=0.3)
+    assert factors["quantize"] < factors["channels"]
+    losses = [node.loss for node in corrected(space(), seen, 10.0).priced.nodes]
+    assert losses[0][1] == pytest.approx(2.0, rel=0.3) and losses[0][0] == 0.0
+
+
+def test_time_is_shared_out_and_control_runs_take_their_part() -> None:
+    options = Options(time=1000.0)
+    plan = share_out(options, 100.0, 10.0)
+    total = 10.0 * (plan.finish + 6 * plan.verify)
+    assert 0.8 * 820 <= total <= 820
+    assert share_out(replace(options, control=True), 100.0, 10.0).finish < plan.finish / 2
+    assert share_out(replace(options, epochs=7.0), 100.0, 10.0).finish == 7.0
+    assert share_out(options, 5000.0, 10.0).finish > 0
+
+
+def test_the_best_trial_within_the_limits_is_finished() -> None:
+    bounds = Bounds(Budget(latency="0.7x"), {"latency": 10.0})
+    slow, good = trial((), 0.0, 0.9, 9.0), trial((HALF,), 1.0, 0.6, 6.0)
+    worse = trial((EIGHT,), 2.0, 0.5, 5.0)
+    assert best([slow, good, worse], bounds) == good
+    assert best([slow], bounds) == slow
+    failed = Trial(Recipe(), None, "verify", failure="why")
+    assert best([failed, slow], bounds) == slow
+    with pytest.raises(Exception, match="why"):
+        best([failed], bounds)
+
+
+def test_limits_are_absolute_aimed_below_and_impossible_ones_refused() -> None:
+    bounds = Bounds(Budget(latency="0.5x", size="300kB"), {"latency": 8.0, "size": 1e6})
+    assert bounds.absolute == {"latency": 4.0, "size": 300e3}
+    assert bounds.aims == {"latency": 4.0 * MARGIN, "size": 300e3}
+    timing = Timing(Latency(8.0, 0.1, 9), Latency(8.0, 0.1, 9), 1.0, Interval(0.9, 1.1))
+    check_possible(Budget(latency="0.5x"), 1.0, timing)
+    with pytest.raises(BudgetError, match="cannot be met by any network"):
+        check_possible(Budget(latency="0.1x"), 1.0, timing)
