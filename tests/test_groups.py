@@ -225,3 +225,7 @@ def test_a_bare_layer() -> None:
 def test_equal_networks_have_equal_fingerprints() -> None:
     assert traced(make("Norms")).fingerprint == graph_of("Norms").fingerprint
     assert graph_of("Norms").fingerprint != graph_of("Grouped").fingerprint
+    other = make("Norms")
+    with torch.no_grad():
+        next(other.parameters()).view(-1)[0] += 1e-6
+    assert traced(other).fingerprint != graph_of("Norms").fingerprint

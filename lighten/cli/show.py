@@ -24,9 +24,9 @@ err = Console(stderr=True)
 def error(problem: LightenError) -> None:
     """One clear sentence on stderr, and what to do next below it."""
     err.print("error:", style="bold red", end=" ")
-    err.print(problem.message, markup=False, highlight=False)
+    err.print(problem.message, markup=False, highlight=False, soft_wrap=True)
     if problem.hint:
-        err.print(problem.hint, markup=False, highlight=False)
+        err.print(problem.hint, markup=False, highlight=False, soft_wrap=True)
 
 
 def save(path: Path | None, value: Any) -> None:

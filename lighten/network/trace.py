@@ -17,6 +17,7 @@ from lighten.network.cost import BYTES, macs
 from lighten.network.graph import Block, Graph, Layer
 from lighten.network.groups import Coupling, Reasons, couple
 from lighten.network.lift import as_examples, lift
+from lighten.network.load import fingerprint
 from lighten.network.propagate import Labelling
 
 CUTTABLE = ("conv", "conv_transpose", "linear")
@@ -171,7 +172,7 @@ def _uncut(call: Call, reasons: Reasons) -> str:
 
 
 def _fingerprint(module: fx.GraphModule) -> str:
-    """A hash of the structure: ops, arguments and shapes, not the weights' values."""
+    """A hash of the ops with their arguments, and of the weights, every number of them."""
     lines = [f"{n.op} {n.target} {n.args} {n.kwargs}" for n in module.graph.nodes]
-    lines += [f"{name} {tuple(value.shape)}" for name, value in module.state_dict().items()]
+    lines.append(fingerprint(module))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
