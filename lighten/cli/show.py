@@ -148,6 +148,15 @@ def before_after(summary: Mapping[str, Any]) -> None:
         "change",
     )
     table(summary["network"], columns, rows)
+    if summary["search"]:
+        search = summary["search"]
+        out.print(
+            f"{search['trials']} recipes tried; the choice was solved to an optimality gap of "
+            f"{search['gap']:.2%}, with a latency model that fits its measurements to "
+            f"{search['latency_model_error']:.1%}.",
+            highlight=False,
+            soft_wrap=True,
+        )
     for note in summary["notes"]:
         out.print(note, markup=False, highlight=False)
     if summary["met"] is None:
