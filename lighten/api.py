@@ -24,6 +24,7 @@ from lighten import backends, criteria, techniques
 from lighten import data as data_room
 from lighten import train as train_room
 from lighten.core.budget import Budget
+from lighten.core.progress import Progress, silent
 from lighten.core.protocols import Executable
 from lighten.core.recipe import Recipe, Training
 from lighten.core.task import Task
@@ -36,7 +37,7 @@ from lighten.report import write_report
 from lighten.search import Space
 from lighten.search import compress as road
 from lighten.search import space as space_of
-from lighten.search.options import Options, Progress, silent
+from lighten.search.options import Options
 from lighten.search.outcome import Named, Result
 from lighten.train.losses import loss_of
 
@@ -81,7 +82,7 @@ def load_task(
 def load_network(
     spec: str,
     *,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
     task: Task | None = None,
     trained: bool = False,
     seed: int = 0,
@@ -102,7 +103,7 @@ def load_network(
             "--weights weights.safetensors.",
         )
     if weights is not None:
-        load.load_weights(net, weights)
+        load.load_weights(net, Path(weights))
     if task is not None:
         _try(net, task)
     return net

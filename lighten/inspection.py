@@ -12,18 +12,16 @@ from typing import Any
 import numpy as np
 
 from lighten import backends, data
+from lighten.core.progress import Progress, silent
 from lighten.core.protocols import Backend, Executable
 from lighten.core.task import Preprocess, Task
 from lighten.errors import InputError, LightenError, NetworkError
-from lighten.measure import latency, probe, quality
+from lighten.measure import installed, latency, probe, quality
 from lighten.program import cost, onnx_out
 from lighten.program.ir import Program
-from lighten.search.options import Progress, silent
-from lighten.search.outcome import versions
 
 Array = np.ndarray[Any, Any]
 SECONDS = 1.0  # of timing per network and backend
-SCANNED = ("conv1d", "conv2d", "conv3d", "linear")
 
 
 @dataclass(frozen=True)
@@ -276,7 +274,7 @@ def doctor() -> dict[str, Any]:
         states[name] = "ready" if here else f"pip install 'lighten[{row.extra}]'"
     return {
         "device": {**device, "cache": str(cache_dir())},
-        "versions": versions(),
+        "versions": installed.versions(),
         "backends": states,
     }
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -132,3 +135,23 @@ def test_report_and_doctor(place: Path, tmp_path: Path) -> None:
     lighten("doctor", "--json", tmp_path / "d.json")
     found = read(tmp_path / "d.json")
     assert found["backends"]["onnxruntime"] == "ready" and found["device"]["cores"]
+
+
+def test_evaluate_needs_no_torch_where_there_is_none(place: Path, tmp_path: Path) -> None:
+    """A deployment box: an ONNX file, arrays, onnxruntime; importing torch would fail."""
+    task = small.digits()
+    test = next(iter(task.test()))
+    arrays = {
+        f"{split}_{x}": v
+        for split in ("train", "test")
+        for x, v in (("x", test.inputs[0]), ("y", np.asarray(test.target)))
+    }
+    np.savez(tmp_path / "digits.npz", **arrays)
+    words = ["evaluate", str(place / "run" / "model.onnx"), "--data", str(tmp_path / "digits.npz")]
+    code = (
+        f"import sys; sys.modules['torch'] = None; sys.argv[1:] = {words!r}; "
+        "from lighten.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout

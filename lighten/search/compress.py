@@ -12,12 +12,13 @@ from dataclasses import replace
 from torch import nn
 
 from lighten.core.budget import Budget
+from lighten.core.progress import Progress, silent
 from lighten.core.recipe import Recipe
 from lighten.core.task import Task
 from lighten.errors import RecipeError
 from lighten.network import trace
 from lighten.search import searcher, stages
-from lighten.search.options import Options, Progress, silent
+from lighten.search.options import Options
 from lighten.search.outcome import Findings, Named, Result, publish
 
 

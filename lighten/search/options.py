@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-# told while something takes long: what is being done, how far, of how much
-Progress = Callable[[str, float, float], None]
-
-
-def silent(stage: str, done: float, total: float) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +14,8 @@ class Options:
     original that "0.25x" refers to. `epochs` is the length of the final training (None: as long
     as `time` allows); `time` is the wall time to spend, in seconds. `ignore` names layers to
     leave alone, "re:…" for a pattern. `control` adds matched runs: without distillation, and of
-    the uncut network. `searcher` is a row of `lighten.search.TABLE`. `out` is the run's folder.
+    the uncut network. `searcher` is a row of `lighten.search.TABLE`. `out` is the run's
+    folder; None: the first of out/run-1, out/run-2 … that is free.
     """
 
     backend: str = "auto"

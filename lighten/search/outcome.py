@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,13 @@ from lighten.core.files import write_bytes, write_json, write_text
 from lighten.core.recipe import Edit, Recipe
 from lighten.core.trial import Interval, Score, Trial
 from lighten.formats.calibrate import CALIBRATORS
-from lighten.measure import probe, quality
+from lighten.measure import installed, probe, quality
 from lighten.network.load import save_weights
 from lighten.program import cost, onnx_out
 from lighten.program.ir import Program
 from lighten.search.limits import Bounds
 from lighten.search.tables import curves, layers
 from lighten.search.workbench import Array, Built, Timing, Workbench
-
-PACKAGES = ("lighten", "numpy", "torch", "onnx", "onnxruntime", "openvino", "scipy")
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ def publish(
         "batch": bench.options.batch,
         "device": probe.probe().as_dict(),
         "command": named.command,
-        "versions": versions(),
+        "versions": installed.versions(),
         "seconds": findings.seconds,
         "search": dict(findings.search),
         "notes": list(bench.task.notes),
@@ -226,17 +222,6 @@ def _missed(bounds: Bounds, trial: Trial, drop: float) -> list[str]:
 
 def _pair(interval: Interval) -> list[float]:
     return [interval.low, interval.high]
-
-
-def versions() -> dict[str, str]:
-    """What was installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def write(bench: Workbench, built: Built, summary: Mapping[str, Any], findings: Findings) -> None:

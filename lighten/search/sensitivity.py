@@ -17,13 +17,13 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lighten.core.progress import Progress, silent
 from lighten.core.recipe import Recipe
 from lighten.core.task import Batch, Task
 from lighten.criteria import Statistics, gather
 from lighten.formats.integer import INT8_WEIGHT, UINT8, Integer
 from lighten.network.fake_quantize import fake_quantize
 from lighten.network.graph import Graph, Layer
-from lighten.search.options import Progress, silent
 from lighten.search.space import Place, Space
 from lighten.techniques import apply
 from lighten.train.evaluate import judging, quality

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from lighten import backends, train
 from lighten.core.budget import Budget
+from lighten.core.progress import Progress
 from lighten.core.protocols import Backend, Searcher
 from lighten.core.recipe import Recipe, Training
 from lighten.core.task import Task
@@ -24,7 +26,7 @@ from lighten.search.correct import corrected
 from lighten.search.latency_model import LatencyModel
 from lighten.search.limits import Bounds, check_possible
 from lighten.search.milp import solve
-from lighten.search.options import Options, Progress
+from lighten.search.options import Options
 from lighten.search.outcome import Findings, point
 from lighten.search.schedule import ROUNDS, Schedule, share_out, training
 from lighten.search.solver import front
@@ -57,7 +59,11 @@ def open_folder(graph: Graph, task: Task, wanted: Budget | Recipe, options: Opti
         "wanted": wanted.as_dict(),
         **asked,
     }
-    return RunFolder(options.out or Path("out/lighten"), request, options.resume)
+    return RunFolder(options.out or _first_free(Path("out")), request, options.resume)
+
+
+def _first_free(parent: Path) -> Path:
+    return next(path for n in itertools.count(1) if not (path := parent / f"run-{n}").exists())
 
 
 def workbench(

@@ -13,6 +13,7 @@ from torch import nn
 
 from lighten import backends, techniques, train
 from lighten.backends.eager import activations
+from lighten.core.progress import Progress
 from lighten.core.protocols import Backend, Executable
 from lighten.core.recipe import Recipe, Training
 from lighten.core.task import Batch, Task
@@ -23,7 +24,7 @@ from lighten.network import Graph, check_exact, lower
 from lighten.program import cost, onnx_out, quantization
 from lighten.program.ir import Program
 from lighten.run import RunFolder
-from lighten.search.options import Options, Progress
+from lighten.search.options import Options
 
 Array = np.ndarray[Any, Any]
 CALIBRATION_SAMPLES = 512
