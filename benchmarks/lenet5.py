@@ -21,8 +21,8 @@ NAME = "lenet5"
 NETWORK = "zoo:lenet5"
 FOLDER = common.ARTIFACTS / NAME
 DROP = 0.2
-BUDGET = ("--latency", "0.33x", "--size", "0.15x", "--drop", str(DROP), "--time", "6m")
-EPOCHS, RATE = 8, 0.02
+BUDGET = ("--latency", "0.33x", "--size", "0.15x", "--drop", str(DROP), "--time", "4m")
+EPOCHS, RATE = 5, 0.02
 
 
 def main() -> None:

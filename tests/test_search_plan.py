@@ -82,7 +82,8 @@ def test_time_is_shared_out_and_control_runs_take_their_part() -> None:
     assert share_out(replace(options, control=True), 100.0, 30.0).finish < plan.finish / 2
     assert share_out(options, 100.0, 1e-3).finish == MOST_EPOCHS
     assert share_out(replace(options, epochs=7.0), 100.0, 10.0).finish == 7.0
-    assert share_out(options, 5000.0, 10.0).finish > 0
+    late = share_out(options, 5000.0, 30.0)
+    assert 30.0 * (late.finish + 6 * late.verify) == pytest.approx(0.4 * 1000.0)
 
 
 def test_the_best_trial_within_the_limits_is_finished() -> None:

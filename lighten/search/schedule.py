@@ -11,6 +11,7 @@ ROUNDS = (3, 2, 1)  # recipes verified per round; predictions are corrected betw
 MOST_EPOCHS = 40.0  # of the final training, where nothing else limits it
 VERIFYING = 0.25  # share of the training time spent on choosing
 SHORTEST, LONGEST = 0.02, 0.1  # a trial's training as a share of the final one
+LEAST = 0.4  # share of the time that training gets however long the preparations took
 RESERVE = 0.08  # share of the time kept for measuring and scoring
 
 
@@ -26,10 +27,12 @@ def share_out(options: Options, spent: float, epoch_seconds: float) -> Schedule:
     """Share out what is left of `options.time` after `spent` seconds.
 
     `epoch_seconds` is what one epoch of the original takes with its teacher: cut networks take
-    less, so the schedule errs towards finishing early. Control runs cost two more trainings.
+    less, so the schedule errs towards finishing early. A network cut and hardly trained is worth
+    nothing, so slow preparations take their excess on top of the time. Control runs cost two
+    more trainings.
     """
     trainings = 3 if options.control else 1
-    left = max(0.0, options.time * (1 - RESERVE) - spent)
+    left = max(LEAST * options.time, options.time * (1 - RESERVE) - spent)
     if options.epochs is not None:
         finish = options.epochs
         return Schedule(LONGEST * finish, finish)
