@@ -14,6 +14,7 @@ measure(run, task.example())
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,9 @@ def replay(
 
 def check_backends(options: Options) -> None:
     """Raise at once for a backend or reference that is unknown or not installed."""
+    cores = os.cpu_count() or 1
+    if options.threads > cores:
+        raise InputError(f"--threads must be at most {cores} here, but got {options.threads}.")
     for name in {options.backend, options.reference} - {"auto"}:
         backends.get(name)
 

@@ -99,7 +99,7 @@ def _onnx(model: str, path: Path, task: Task | None) -> Subject:
             f"{file} cannot be read: {error.strerror}.", "Give an .onnx file or a run's folder."
         ) from error
     summary = path / "summary.json"
-    prefers = json.loads(summary.read_text())["backend"] if summary.exists() else ""
+    prefers = json.loads(summary.read_text()).get("backend", "") if summary.exists() else ""
     return Subject(model, task, onnx_out.input_shapes(content), file=content, prefers=prefers)
 
 

@@ -72,7 +72,7 @@ def summary() -> dict[str, Any]:
         "command": "lighten compress zoo:resnet20 --data 'a&b.tar' --latency 0.33x --drop 1.0",
         "versions": {"lighten": "0.1.0", "torch": "2.13.0", "onnxruntime": "1.24.1"},
         "seconds": 2711.4,
-        "search": {"gap": 0.0, "latency_model_error": 0.083},
+        "search": {"gap": 0.0, "latency_model_fit": 0.083},
         "notes": ["Sensitivity from 512 calibration images."],
     }
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from lighten.core.recipe import Edit, Recipe
 from lighten.core.trial import Interval, Score, Trial
-from lighten.errors import InputError
+from lighten.errors import BudgetError, InputError, WriteError
 from lighten.run import Journal, RunFolder
 
 
@@ -59,3 +62,50 @@ def test_trials_come_back_as_they_went_in(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run", {}, resume=True) as folder:
         assert folder.trials() == [trial]
         assert folder.tried("x") == trial
+
+
+def test_a_damaged_line_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    with Journal(path) as journal:
+        for key in "abc":
+            journal.write(key, key)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"{damaged\n" + lines[2])
+    with Journal(path) as journal:
+        assert [key for key, _ in journal.items()] == ["a", "c"]
+
+
+def test_a_full_disk_is_said_and_leaves_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    with Journal(path) as journal:
+        journal.write("a", 1)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 4, hard))
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            with pytest.raises(WriteError, match="could not be written"):
+                journal.write("b", "x" * 100)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, before)
+    with Journal(path) as journal:
+        assert journal.items() == [("a", 1)]
+
+
+def test_a_folder_made_for_bad_input_goes_again(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError), RunFolder(tmp_path / "run", {}, resume=False):
+        raise BudgetError("impossible")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(KeyboardInterrupt), RunFolder(tmp_path / "run", {}, resume=False):
+        raise KeyboardInterrupt
+    assert (tmp_path / "run").exists()
+
+
+def test_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
+    for resume in (False, True):
+        with RunFolder(tmp_path / "run", {}, resume) as folder:
+            time.sleep(0.05)
+            folder.measurements.write(f"sign of life {resume}", 1)
+            seconds = folder.seconds()
+        time.sleep(0.2)
+    assert 0.1 <= seconds < 0.2

@@ -10,7 +10,7 @@ import torch
 from lighten import techniques
 from lighten.core.device import Device
 from lighten.core.recipe import Edit, Recipe
-from lighten.errors import RecipeError
+from lighten.errors import NetworkError, RecipeError
 from lighten.network import check_exact, masked
 from lighten.network.graph import Graph
 from lighten.network.trace import trace
@@ -97,3 +97,12 @@ def test_everywhere(graph: Graph) -> None:
     layers = [layer.name for layer in graph.layers if layer.kind in ("conv2d", "linear")]
     assert [edit.place for edit in edits] == layers
     assert all(edit["bits"] == 8 for edit in edits)
+
+
+def test_an_ignored_layer_is_left_alone_in_every_respect() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    graph = trace(net, torch.zeros(2, 4), ignore=("0",))
+    assert [edit.place for edit in techniques.everywhere("quantize", graph)] == ["2"]
+    assert graph.ignored == ("0",) and not graph.groups
+    with pytest.raises(NetworkError, match="regular expression"):
+        trace(net, torch.zeros(2, 4), ignore=("re:(",))

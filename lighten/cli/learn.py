@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -104,7 +105,7 @@ def compress(
         control=control,
         searcher=searcher,
         seed=seed,
-        out=out or Path("out") / network.split(":")[-1].split("?")[0],
+        out=out or default_out(network),
         resume=resume,
     )
     with show.progress() as progress:
@@ -112,8 +113,8 @@ def compress(
         task = api.load_task(data, seed=seed, skip_corrupt=skip_corrupt, progress=progress)
         net = api.load_network(network, weights=weights, task=task, trained=True)
         named = api.Named(network, data, command())
-        summary = stoppable(lambda: api.compress(net, task, budget, chosen, progress, named))
-    finish(summary.summary, chosen.out, json)
+        result = stoppable(lambda: api.compress(net, task, budget, chosen, progress, named))
+    finish(result, json)
 
 
 def apply(
@@ -142,7 +143,7 @@ def apply(
         reference=reference,
         threads=threads,
         batch=batch,
-        out=out or Path("out") / f"apply-{recipe.stem}",
+        out=out,
         resume=resume,
     )
     with show.progress() as progress:
@@ -154,7 +155,7 @@ def apply(
         net = api.load_network(network, weights=weights, task=task, trained=True)
         named = api.Named(network, data, command())
         result = stoppable(lambda: api.replay(net, task, replayed, chosen, progress, named))
-    finish(result.summary, chosen.out, json)
+    finish(result, json)
 
 
 def demo(
@@ -179,7 +180,7 @@ def demo(
         chosen = api.Options(time=75.0, seed=seed, out=out)
         named = api.Named(network, data, f"lighten demo --seed {seed} --out {out}")
         result = stoppable(lambda: api.compress(net, task, budget, chosen, progress, named))
-    finish(result.summary, out, json)
+    finish(result, json)
 
 
 def forget(out: Path) -> None:
@@ -199,13 +200,24 @@ def stoppable(work: Any) -> Any:
         sys.exit(130)
 
 
-def finish(summary: dict[str, Any], out: Path | None, json: Path | None) -> None:
+def finish(result: Any, json: Path | None) -> None:
     """Show the result and where it lies."""
-    show.before_after(summary)
-    show.out.print(f"Model, recipe and report: {out}/", markup=False, highlight=False)
-    show.save(json, summary)
+    show.before_after(result.summary)
+    show.out.print(f"Model, recipe and report: {result.folder}/", markup=False, highlight=False)
+    show.save(json, result.summary)
+
+
+def default_out(network: str) -> Path:
+    """A folder under out/ named after the network.
+
+    >>> default_out("zoo:resnet20?classes=10"), default_out("/nets/a.py:make")
+    (PosixPath('out/resnet20'), PosixPath('out/a-make'))
+    """
+    file, _, factory = network.removeprefix("zoo:").split("?")[0].partition(".py:")
+    name = Path(file).stem
+    return Path("out") / (f"{name}-{factory}" if factory else name)
 
 
 def command() -> str:
     """What the user typed."""
-    return " ".join(["lighten", *sys.argv[1:]])
+    return shlex.join(["lighten", *(word for word in sys.argv[1:] if word != "--resume")])

@@ -108,6 +108,12 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
+def _gap(gap: float | None) -> str:
+    if gap is None:
+        return "by the predictions no choice meets every limit"
+    return f"the choice was solved to an optimality gap of {gap:.2%}"
+
+
 def before_after(summary: Mapping[str, Any]) -> None:
     """The table a compression ends with, and whether the budget is met."""
     before, after = summary["before"], summary["after"]
@@ -151,9 +157,8 @@ def before_after(summary: Mapping[str, Any]) -> None:
     if summary["search"]:
         search = summary["search"]
         out.print(
-            f"{search['trials']} recipes tried; the choice was solved to an optimality gap of "
-            f"{search['gap']:.2%}, with a latency model that fits its measurements to "
-            f"{search['latency_model_error']:.1%}.",
+            f"{search['trials']} recipes tried; {_gap(search['gap'])}, with a latency model that "
+            f"fits its measurements to {search['latency_model_fit']:.1%}.",
             highlight=False,
             soft_wrap=True,
         )

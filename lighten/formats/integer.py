@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+
+
+def namespace(x: Any) -> Any:
+    """The array functions for `x`: NumPy's, or those of the library it comes from."""
+    if isinstance(x, np.ndarray):
+        return np
+    from array_api_compat import array_namespace
+
+    return array_namespace(x)
+
 
 Array = Any  # a NumPy array or a torch tensor: the same code rounds both
 
@@ -80,13 +89,13 @@ class Integer:
 
     def fit(self, x: Array, axis: int | None = None) -> Scale:
         """The scale that covers every value of `x` (per index along `axis`): saturates nothing."""
-        xp = array_namespace(x)
+        xp = namespace(x)
         dims = tuple(d for d in range(x.ndim) if d != axis)
         return self.span(np.asarray(xp.min(x, axis=dims)), np.asarray(xp.max(x, axis=dims)), axis)
 
     def encode(self, x: Array, params: Scale) -> Array:
         """Codes of `x`, as values of x's own type: clamp after rounding half to even (row B3)."""
-        xp = array_namespace(x)
+        xp = namespace(x)
         scale, zero = params.aligned(x.ndim)
         return xp.clip(xp.round(x / scale) + zero, self.low, self.high)
 

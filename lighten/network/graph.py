@@ -73,7 +73,8 @@ class Graph:
     """The traced network. `module` is the live copy: an `fx.GraphModule` whose calls are the
     original modules at their original paths and plain functions between them.
 
-    `left_alone` lists what cannot be cut: name → reason.
+    `left_alone` lists what cannot be cut: name → reason; `ignored` the layers the user wants left
+    as they are, in every respect.
     """
 
     layers: tuple[Layer, ...]
@@ -83,6 +84,7 @@ class Graph:
     inputs: tuple[tuple[int, ...], ...]
     fingerprint: str
     module: Any = field(repr=False, compare=False)
+    ignored: tuple[str, ...] = ()
 
     def group(self, name: str) -> Group:
         """The group of that name."""

@@ -268,6 +268,12 @@ def save_weights(module: nn.Module, path: Path | str) -> None:
         name: value.detach().cpu().contiguous().clone()
         for name, value in module.state_dict().items()
     }
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise WeightsError(
+                f"{name} is not finite after training, so nothing was written.",
+                "Train again with a lower --lr.",
+            )
     with replacing(Path(path)) as beside:
         try:
             save_file(tensors, beside)

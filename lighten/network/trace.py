@@ -55,6 +55,7 @@ def traced(module: fx.GraphModule, examples: Sequence[Tensor], ignore: Sequence[
         inputs=tuple(tuple(value.shape[1:]) for value in examples),
         fingerprint=_fingerprint(module),
         module=module,
+        ignored=tuple(sorted(ignored)),
     )
 
 
@@ -87,7 +88,7 @@ def _ignored(names: Iterable[str], ignore: Sequence[str]) -> set[str]:
     for wanted in ignore:
         pattern = wanted.removeprefix("re:")
         if wanted.startswith("re:"):
-            hits = {name for name in known if re.fullmatch(pattern, name)}
+            hits = {name for name in known if _matches(pattern, name)}
         else:
             hits = {name for name in known if name == wanted or name.startswith(f"{wanted}.")}
         if not hits:
@@ -96,6 +97,15 @@ def _ignored(names: Iterable[str], ignore: Sequence[str]) -> set[str]:
             )
         found |= hits
     return found
+
+
+def _matches(pattern: str, name: str) -> bool:
+    try:
+        return re.fullmatch(pattern, name) is not None
+    except re.error as error:
+        raise NetworkError(
+            f"--ignore re:{pattern} must be a regular expression, but: {error}."
+        ) from error
 
 
 def _freeze_ignored(

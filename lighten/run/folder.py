@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,18 @@ class RunFolder:
 
     def __init__(self, path: Path, request: Mapping[str, Any], resume: bool) -> None:
         self.path = path
-        _agree(path, dict(request), resume)
+        self._fresh = _agree(path, dict(request), resume)
+        last = max((file.stat().st_mtime for file in path.rglob("*")), default=0.0)
         self.measurements = Journal(path / "measurements.jsonl")
         self._trials = Journal(path / "trials.jsonl")
+        sessions = sum(key.startswith("session/") for key, _ in self.measurements.items())
+        self.measurements.write(f"session/{sessions}", {"began": time.time(), "after": last})
+
+    def seconds(self) -> float:
+        """Wall time of all sessions of this run: each from its start to its last sign of life."""
+        stamps = [value for key, value in self.measurements.items() if key.startswith("session/")]
+        ends = [*(stamp["after"] for stamp in stamps[1:]), time.time()]
+        return float(sum(max(0.0, e - s["began"]) for s, e in zip(stamps, ends, strict=True)))
 
     @property
     def work(self) -> Path:
@@ -56,8 +67,17 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close; a folder made for what turned out to be bad input goes, so that nothing blocks
+        the corrected command."""
+        wasted = self._fresh and kind is not None and issubclass(kind, InputError)
+        wasted = wasted and not self.trials()
         self.close()
+        if wasted:
+            for name in (REQUEST, "measurements.jsonl", "trials.jsonl"):
+                (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.rmdir()
 
 
 def read_trials(path: Path) -> list[Trial]:
@@ -66,8 +86,8 @@ def read_trials(path: Path) -> list[Trial]:
     return [Trial.from_dict(json.loads(line)["value"]) for line in lines]
 
 
-def _agree(path: Path, request: dict[str, Any], resume: bool) -> None:
-    """Start a folder for `request`, or check that the one there was made for the same."""
+def _agree(path: Path, request: dict[str, Any], resume: bool) -> bool:
+    """Start a folder for `request` (True), or check that the one there was made for the same."""
     asked = path / REQUEST
     request = json.loads(json.dumps(request))
     if not asked.exists():
@@ -76,7 +96,7 @@ def _agree(path: Path, request: dict[str, Any], resume: bool) -> None:
                 f"{path} is not empty and holds no run.", "Give another folder with --out."
             )
         write_json(asked, request)
-        return
+        return True
     if not resume:
         raise InputError(
             f"{path} already holds a run.", "Give --resume to go on with it, or another --out."
@@ -88,3 +108,4 @@ def _agree(path: Path, request: dict[str, Any], resume: bool) -> None:
         raise InputError(
             f"{path} holds another run: {listed}.", "Give the same arguments, or another --out."
         )
+    return False

@@ -10,8 +10,10 @@ import fcntl
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lighten.errors import InputError, WriteError
 
@@ -34,7 +36,7 @@ class Journal:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = path.open("a+b")
+            self._file: FileIO = path.open("a+b", buffering=0)
         except OSError as error:
             raise WriteError(f"{path} could not be opened: {error.strerror}.") from error
         try:
@@ -59,11 +61,15 @@ class Journal:
     def write(self, key: str, value: Json) -> None:
         """Write one value down, flushed to the disk."""
         line = json.dumps({"key": key, "value": value})
+        whole = self._file.seek(0, os.SEEK_END)
         try:
-            self._file.write(line.encode() + b"\n")
-            self._file.flush()
+            left = line.encode() + b"\n"
+            while left:
+                left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
         except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(whole)
             raise WriteError(
                 f"{self.path} could not be written: {error.strerror}.",
                 "Free some space, then run the same command with --resume.",
@@ -88,17 +94,15 @@ class Journal:
         self.close()
 
     def _read(self) -> None:
+        """Take in every whole line; one that was damaged is passed over, a torn end cut off."""
         self._file.seek(0)
-        whole = 0
-        for line in self._file.readlines():
+        content = self._file.readall()
+        whole = content.rfind(b"\n") + 1
+        for line in content[:whole].splitlines():
             try:
                 entry = json.loads(line)
-                key, value = entry["key"], entry["value"]
+                self._known.setdefault(entry["key"], entry["value"])
             except (ValueError, KeyError, TypeError):
-                break
-            if not line.endswith(b"\n"):
-                break
-            self._known.setdefault(key, value)
-            whole += len(line)
+                continue
         self._file.truncate(whole)
         self._file.seek(0, os.SEEK_END)

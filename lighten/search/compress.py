@@ -54,7 +54,7 @@ def compress(
         final = bench.verify(recipe, "finish", chosen.predicted)
         controls = stages.control(bench, recipe) if options.control else []
         findings = stages.gather(bench, known, [*trials, final], controls)
-        findings = replace(findings, seconds=clock())
+        findings = replace(findings, seconds=folder.seconds())
         return publish(bench, bounds, final, findings, named or Named())
 
 
@@ -71,7 +71,6 @@ def replay(
     Raises `RecipeError` where it was made for another network or does not fit this one.
     """
     options = options or Options()
-    clock = Clock()
     graph = trace(net, task.example(2), options.ignore)
     for what, here in (("weights", graph.fingerprint), ("data", task.fingerprint)):
         made_for = getattr(recipe, what)
@@ -86,7 +85,7 @@ def replay(
         final = bench.verify(recipe, "finish", {})
         if final.failure:
             raise RecipeError(f"The recipe failed: {final.failure}")
-        return publish(bench, bounds, final, Findings(seconds=clock()), named or Named())
+        return publish(bench, bounds, final, Findings(seconds=folder.seconds()), named or Named())
 
 
 def proposals(

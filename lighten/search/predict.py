@@ -19,7 +19,7 @@ from lighten import techniques
 from lighten.core.protocols import Backend
 from lighten.core.recipe import Edit, Recipe
 from lighten.formats.calibrate import Histogram
-from lighten.measure import cache, latency
+from lighten.measure import cache, installed, latency
 from lighten.measure.probe import probe
 from lighten.network.graph import Graph, Group
 from lighten.program.ir import Program
@@ -198,8 +198,10 @@ class _Kept:
 
     def __init__(self, bench: Bench) -> None:
         options = bench.options
-        layers = [(a.name, a.kind, a.input, a.output) for a in bench.graph.layers]
-        what = hashlib.sha256(json.dumps(layers).encode()).hexdigest()[:12]
+        layers = [(a.name, a.kind, a.input, a.output, str(a.settings)) for a in bench.graph.layers]
+        runtime = installed.versions().get(bench.backend.name, "")
+        told = json.dumps([layers, str(bench.graph.module.code), runtime])
+        what = hashlib.sha256(told.encode()).hexdigest()[:12]
         use = f"{options.threads}t{options.batch}b"
         self.subject = f"latency/{bench.backend.name}/{use}/{what}"
         self.device = probe()

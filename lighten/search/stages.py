@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lighten import backends, train
 from lighten.core.budget import Budget
@@ -164,7 +165,7 @@ def look(bench: Workbench, known: Explored, search: Searcher, plan: Schedule) ->
     trials: list[Trial] = []
     for count in ROUNDS:
         view = known.corrected(trials)
-        for recipe in search.propose(view, trials, bench.options.seed, count):
+        for recipe in _proposed(bench, view, search, trials, count):
             trained = replace(recipe, training=training_for(bench, plan.verify))
             choice = known.space.choice(recipe)
             predicted = {
@@ -173,6 +174,19 @@ def look(bench: Workbench, known: Explored, search: Searcher, plan: Schedule) ->
             }
             trials.append(bench.verify(trained, "verify", predicted))
     return trials
+
+
+def _proposed(
+    bench: Workbench, view: Space, search: Searcher, trials: Sequence[Trial], count: int
+) -> list[Recipe]:
+    """What the searcher proposes, written down: a solver stopped by a clock may differ later."""
+
+    def asked() -> list[dict[str, Any]]:
+        found = search.propose(view, trials, bench.options.seed, count)
+        return [recipe.as_dict() for recipe in found]
+
+    kept = bench.remember(f"proposals/{len(trials)}", asked)
+    return [Recipe.from_dict(recipe) for recipe in kept]
 
 
 def best(trials: Sequence[Trial], bounds: Bounds) -> Trial:
@@ -202,13 +216,14 @@ def gather(
     bench: Workbench, known: Explored, trials: Sequence[Trial], controls: Sequence[Trial]
 ) -> Findings:
     """What the search knows, for the report."""
-    solved = solve(known.space.priced, known.space.limits)
+    view = known.corrected(trials)
+    solved = solve(view.priced, view.limits)
     measured = [point(t.recipe, t.score.as_dict(), True) for t in trials if t.score is not None]
-    predicted = [point(recipe, costs, False) for recipe, costs in front(known.corrected(trials))]
+    predicted = [point(recipe, costs, False) for recipe, costs in front(view)]
     search = {
-        "gap": solved.gap,
-        "latency_model_error": known.model.residual,
-        "trials": len(trials),
+        "gap": solved.gap if solved.meets else None,
+        "latency_model_fit": known.model.residual,
+        "trials": len(bench.folder.trials()),
         "searcher": bench.options.searcher,
     }
     return Findings(controls, sensitivity.per_layer(known.space), [*measured, *predicted], search)

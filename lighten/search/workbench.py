@@ -18,7 +18,7 @@ from lighten.core.protocols import Backend, Executable
 from lighten.core.recipe import Recipe, Training
 from lighten.core.task import Batch, Task
 from lighten.core.trial import Interval, Latency, Score, Trial
-from lighten.errors import LightenError
+from lighten.errors import InexactError, LightenError, WriteError
 from lighten.measure import latency, quality
 from lighten.network import Graph, check_exact, lower
 from lighten.program import cost, onnx_out, quantization
@@ -156,13 +156,11 @@ class Workbench:
         """A Program in the chosen backend: the file that ships, loaded, where it runs files."""
         return self.backend.compile(program, self.options.threads)
 
-    def time(self, recipe: Recipe, program: Program) -> Timing:
+    def time(self, recipe: Recipe, program: Program, label: str = "timing") -> Timing:
         """How long a network of this structure takes, in turns with the original."""
         options = self.options
         structure = replace(recipe, training=Training(), data="").digest
-        key = "/".join(
-            ("timing", self.backend.name, f"{options.threads}t{options.batch}b", structure)
-        )
+        key = "/".join((label, self.backend.name, f"{options.threads}t{options.batch}b", structure))
 
         def measured() -> dict[str, Any]:
             pair = {
@@ -213,6 +211,8 @@ class Workbench:
             drop, _ = quality.paired_drop(self.original_rows, rows, metric)
             error = quality.standard_error(self.original_rows, rows, metric)
             more = {"measured_ratio": timing.ratio, "drop": drop, "standard_error": error}
+        except (WriteError, InexactError):
+            raise  # no fault of the recipe: nothing is written down
         except LightenError as problem:
             failure = str(problem)
         seconds = time.monotonic() - began

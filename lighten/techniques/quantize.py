@@ -22,8 +22,9 @@ KINDS = ("conv1d", "conv2d", "conv3d", "linear")
 
 
 def places(graph: Graph) -> Sequence[Layer]:
-    """Every layer that has an int8 form."""
-    return tuple(layer for layer in graph.layers if layer.kind in KINDS)
+    """Every layer that has an int8 form and is not to be left alone."""
+    found = (layer for layer in graph.layers if layer.kind in KINDS)
+    return tuple(layer for layer in found if layer.name not in graph.ignored)
 
 
 def knobs(place: Layer, graph: Graph, device: Device) -> Knobs:
