@@ -155,3 +155,13 @@ def test_evaluate_needs_no_torch_where_there_is_none(place: Path, tmp_path: Path
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it() -> None:
+    words = ["compress", small.WHERE, *DIGITS, "--latency", "0.5x"]
+    code = (
+        f"import sys; sys.modules['torch'] = None; sys.argv[1:] = {words!r}; "
+        "from lighten.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "lighten[train]" in done.stderr, done.stderr

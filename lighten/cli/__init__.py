@@ -8,7 +8,7 @@ from collections.abc import Callable
 import typer
 
 from lighten.cli import learn, look, show
-from lighten.errors import LightenError
+from lighten.errors import LightenError, MissingExtra
 
 app = typer.Typer(
     name="lighten",
@@ -32,6 +32,20 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": look.report,
     "doctor": look.doctor,
 }
+# package → the extra that brings it
+EXTRAS = {
+    "torch": "train",
+    "scipy": "train",
+    "safetensors": "train",
+    "yaml": "train",
+    "array_api_compat": "train",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "openvino": "openvino",
+    "PIL": "images",
+    "sklearn": "demo",
+}
+
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 
@@ -42,6 +56,14 @@ def main() -> None:
         app()
     except LightenError as problem:
         show.error(problem)
+        sys.exit(2)
+    except ModuleNotFoundError as problem:
+        package = (problem.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        show.error(
+            MissingExtra(f"The package {package}, which this command needs,", EXTRAS[package])
+        )
         sys.exit(2)
     except MemoryError:
         show.error(LightenError("There is not enough memory.", "Use a smaller --batch."))

@@ -93,6 +93,7 @@ def publish(
         "speedup": 1.0 / timing.ratio,
         "speedup_interval": [1.0 / timing.interval.high, 1.0 / timing.interval.low],
         **judged,
+        "valid": _valid(bounds, final),
         "budget": bounds.budget.as_dict() if bounds.budget else {},
         "met": not missed if bounds.budget else None,
         "missed": missed,
@@ -218,6 +219,14 @@ def _missed(bounds: Bounds, trial: Trial, drop: float) -> list[str]:
     if drop > bounds.budget.drop:
         missed.append(f"The drop is {drop:.2f}, above {bounds.budget.drop:g}.")
     return missed
+
+
+def _valid(bounds: Bounds, final: Trial) -> dict[str, float]:
+    """What the search saw: the drop on `valid`, and what it aimed at, the budget less one error."""
+    seen = {name: final.predicted[name] for name in ("drop", "standard_error")}
+    if bounds.budget is None:
+        return seen
+    return {**seen, "aim": bounds.budget.drop - seen["standard_error"]}
 
 
 def _pair(interval: Interval) -> list[float]:
