@@ -107,5 +107,5 @@ def test_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
             time.sleep(0.05)
             folder.measurements.write(f"sign of life {resume}", 1)
             seconds = folder.seconds()
-        time.sleep(0.2)
-    assert 0.1 <= seconds < 0.2
+        time.sleep(1.5)  # between sessions: not counted
+    assert 0.08 <= seconds < 1.5
