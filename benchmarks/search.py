@@ -69,8 +69,8 @@ class Found:
 def cases(mnist: Path) -> dict[str, Case]:
     """Everything that is searched, by name."""
     return {
-        "digits": Case("zoo:digits_cnn", "builtin:digits", 15, 64, 0.1, 0.1, 1.0, 35.0),
-        "mnist": Case("zoo:lenet5", str(mnist), 3, 128, 0.02, 0.14, 0.5, 40.0),
+        "digits": Case("zoo:digits_cnn", "builtin:digits", 15, 64, 0.1, 0.08, 2.0, 45.0),
+        "mnist": Case("zoo:lenet5", str(mnist), 3, 128, 0.02, 0.16, 0.5, 45.0),
     }
 
 

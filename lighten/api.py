@@ -14,7 +14,6 @@ measure(run, task.example())
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -136,7 +135,7 @@ def _try(net: Any, task: Task) -> None:
     finally:
         net.train(was)
     classes = outputs.shape[-1] if isinstance(outputs, torch.Tensor) and outputs.ndim == 2 else None
-    if classes is not None and task.loss == "cross_entropy" and classes < len(task.labels):
+    if classes is not None and task.classifies and classes < len(task.labels):
         raise NetworkError(
             f"The network must answer for {len(task.labels)} classes, but has {classes} outputs."
         )
@@ -183,9 +182,7 @@ def replay(
 
 def check_backends(options: Options) -> None:
     """Raise at once for a backend or reference that is unknown or not installed."""
-    cores = os.cpu_count() or 1
-    if options.threads > cores:
-        raise InputError(f"--threads must be at most {cores} here, but got {options.threads}.")
+    backends.check_threads(options.threads)
     for name in {options.backend, options.reference} - {"auto"}:
         backends.get(name)
 

@@ -124,6 +124,7 @@ def evaluate(subject: Subject, backend: str, threads: int, split: str) -> dict[s
         raise InputError("Scoring a network needs data.", "Give --data.")
     if split not in ("test", "valid"):
         raise InputError(f"The split must be test or valid, but got {split!r}.")
+    backends.check_threads(threads)
     chosen = _choose(subject, backend)
     task = subject.task
     run = subject.executable(chosen, threads)
@@ -161,6 +162,8 @@ def bench(
 
     A network a backend cannot run has the reason in its row.
     """
+    for count in threads:
+        backends.check_threads(count)
     names = backends.available() if backend in ("all", "auto") else (backend,)
     chosen = [backends.get(name) for name in names]
     rows: list[dict[str, Any]] = []
@@ -215,6 +218,7 @@ def analyze(
     """Per layer: MACs, parameters, bytes, measured and roofline time; with data, sensitivity."""
     from lighten.network import share, trace
 
+    backends.check_threads(threads)
     chosen = _choose(subject, backend)
     program, inputs = subject.program, subject.inputs(batch)
     run = chosen.compile(program, threads)

@@ -271,6 +271,24 @@ def test_a_recipe_that_is_not_there(refused: Any) -> None:
     refused(["apply", "gone.yaml", *compress(latency=None, time=None)[1:]], "gone.yaml")
 
 
+@pytest.mark.parametrize("option", ["--lr", "--epochs"])
+def test_training_without_end(refused: Any, option: str) -> None:
+    train = ["train", "net.py:tiny", "--data", "builtin:digits", "-o", "w.safetensors"]
+    refused([*train, option, "inf"], f"The {option[2:]} must be a finite number")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["bench", "net.py:tiny", "--input", "1x8x8"],
+        ["analyze", "net.py:tiny", "--input", "1x8x8"],
+        ["evaluate", "net.py:tiny", "--data", "builtin:digits"],
+    ],
+)
+def test_more_threads_than_cores(refused: Any, command: list[str]) -> None:
+    refused([*command, "--threads", "999"], "--threads must be from 1 to", "999")
+
+
 # ── the machine ────────────────────────────────────────────────────────────────────────────────
 
 

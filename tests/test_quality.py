@@ -162,3 +162,27 @@ def test_unpaired_rows_are_refused() -> None:
         paired_drop(np.ones(3), np.ones(4), ACCURACY)
     with pytest.raises(DataError):
         standard_error(np.ones(0), np.ones(0), ACCURACY)
+
+
+def test_divergence_of_class_scores_and_of_other_answers() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(8, 5))
+    other = logits + rng.normal(size=(8, 5))
+    p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (logits, other))
+    by_hand = float((p * np.log(p / q)).sum(-1).mean())
+    assert measure_quality.divergence(logits, other, True) == pytest.approx(by_hand)
+    assert measure_quality.divergence(logits, logits, True) == pytest.approx(0.0, abs=1e-12)
+    flat = np.full_like(logits, logits.mean())
+    assert measure_quality.divergence(logits, flat, False) == pytest.approx(1.0)
+    pixels = (logits.reshape(2, 5, 4), other.reshape(2, 5, 4))  # classes lie along axis 1
+    rows = [np.moveaxis(x, 1, -1).reshape(-1, 5) for x in pixels]
+    assert measure_quality.divergence(*pixels, True) == pytest.approx(
+        measure_quality.divergence(*rows, True)
+    )
+
+
+def test_networks_are_compared_over_all_samples() -> None:
+    batches = [Batch((np.full((n, 3), n, np.float32),), np.zeros(n)) for n in (1, 3)]
+    shifted = measure_quality.apart(lambda x: (x,), lambda x: (x + x,), batches, False)
+    ours = [measure_quality.divergence(b.inputs[0], 2 * b.inputs[0], False) for b in batches]
+    assert shifted == pytest.approx((ours[0] + 3 * ours[1]) / 4)

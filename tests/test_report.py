@@ -204,6 +204,9 @@ def test_a_missing_or_damaged_summary_is_said_in_one_sentence(tmp_path: Path) ->
     (tmp_path / "summary.json").write_text("{")
     with pytest.raises(InputError, match=r"summary\.json cannot be read"):
         write_report(tmp_path)
+    (tmp_path / "summary.json").write_text('{"network": "a", "drop": 0.1}')
+    with pytest.raises(InputError, match=r"lacks task, before, after.*lighten compress"):
+        write_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 

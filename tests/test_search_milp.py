@@ -74,7 +74,9 @@ def test_forbidden_choices_are_far_away() -> None:
     problem = small(3)
     limits = {"ms": 0.4 * problem.cost(problem.mildest, "ms")}
     first = milp.solve(problem, limits)
-    second = milp.solve(problem, limits, forbidden=[(first.choice, 2)])
+    second = milp.solve(
+        problem, limits, away=[milp.Away(first.choice, tuple(range(len(first.choice))), 2)]
+    )
     apart = sum(a != b for a, b in zip(first.choice, second.choice, strict=True))
     assert second.meets
     assert apart >= 2

@@ -17,7 +17,7 @@ from lighten.search.correct import corrected, loss_factors
 from lighten.search.limits import MARGIN, Bounds, check_possible
 from lighten.search.options import Options
 from lighten.search.problem import Node, Problem, Term
-from lighten.search.schedule import MOST_EPOCHS, share_out
+from lighten.search.schedule import MOST_EPOCHS, finishing, most_epochs, verifying
 from lighten.search.space import Place, Space
 from lighten.search.stages import best
 from lighten.search.workbench import Timing
@@ -41,9 +41,17 @@ def space(limit: float = 5.0) -> Space:
     return Space(places, {}, GRAPH).bounded(Problem(nodes, terms), {"latency": limit})
 
 
-def trial(edits: tuple[Edit, ...], drop: float, ratio: float, predicted: float) -> Trial:
+def trial(
+    edits: tuple[Edit, ...], drop: float, ratio: float, predicted: float, apart: float = 0.0
+) -> Trial:
     score = Score(90.0 - drop, Interval(0, 100), 10 * ratio, 0.0, 1000, 500, 10)
-    notes = {"drop": drop, "measured_ratio": ratio, "latency": predicted}
+    notes = {
+        "drop": drop,
+        "standard_error": 0.3,
+        "divergence": apart or drop,
+        "measured_ratio": ratio,
+        "latency": predicted,
+    }
     return Trial(Recipe(edits).without_training(), score, "verify", notes)
 
 
@@ -65,7 +73,7 @@ def test_a_disturbed_baseline_cancels_out() -> None:
     assert disturbed == pytest.approx(quiet)
 
 
-def test_losses_become_points_of_drop_and_blame_goes_where_it_belongs() -> None:
+def test_losses_become_what_was_measured_and_blame_goes_where_it_belongs() -> None:
     seen = [trial((HALF,), 2.0, 0.6, 6.0), trial((EIGHT,), 0.0, 0.8, 8.0)] * 4
     factors = loss_factors(space(), seen)
     assert factors["channels"] == pytest.approx(4.0, rel=0.3)
@@ -76,14 +84,21 @@ def test_losses_become_points_of_drop_and_blame_goes_where_it_belongs() -> None:
 
 def test_time_is_shared_out_and_control_runs_take_their_part() -> None:
     options = Options(time=1000.0)
-    plan = share_out(options, 100.0, 30.0)
-    total = 30.0 * (plan.finish + 6 * plan.verify)
-    assert total == pytest.approx(820.0)
-    assert share_out(replace(options, control=True), 100.0, 30.0).finish < plan.finish / 2
-    assert share_out(options, 100.0, 1e-3).finish == MOST_EPOCHS
-    assert share_out(replace(options, epochs=7.0), 100.0, 10.0).finish == 7.0
-    late = share_out(options, 5000.0, 30.0)
-    assert 30.0 * (late.finish + 6 * late.verify) == pytest.approx(0.4 * 1000.0)
+    left = 1000.0 * 0.92 - 5 - 100
+    assert verifying(options, 100.0, 30.0, 40.0) == pytest.approx(0.25 * left / 6 / 30.0)
+    assert finishing(options, 100.0, 30.0, 40.0) == pytest.approx(left / 30.0)
+    controlled = replace(options, control=True)
+    assert finishing(controlled, 100.0, 30.0, 40.0) == pytest.approx(left / 90.0)
+    assert finishing(options, 100.0, 1e-3, 40.0) == 40.0
+    assert verifying(options, 100.0, 1e-3, 40.0) == 4.0
+    assert finishing(replace(options, epochs=7.0), 100.0, 10.0, 40.0) == 7.0
+    assert finishing(options, 5000.0, 30.0, 40.0) == pytest.approx(0.3 * 1000.0 / 30.0)
+    assert 6 * verifying(options, 5000.0, 30.0, 40.0) == pytest.approx(0.1 * 1000.0 / 30.0)
+
+
+def test_few_samples_are_trained_on_for_more_epochs() -> None:
+    assert most_epochs(1000) == MOST_EPOCHS
+    assert most_epochs(20) == 200
 
 
 def test_the_best_trial_within_the_limits_is_finished() -> None:
@@ -92,6 +107,9 @@ def test_the_best_trial_within_the_limits_is_finished() -> None:
     worse = trial((EIGHT,), 2.0, 0.5, 5.0)
     assert best([slow, good, worse], bounds) == good
     assert best([slow], bounds) == slow
+    closer, close = trial((HALF,), 1.2, 0.6, 6.0, 0.1), trial((EIGHT,), 1.2, 0.6, 6.0, 0.2)
+    far = trial((EIGHT,), 1.4, 0.5, 5.0, 0.05)
+    assert best([good, close, closer, far], bounds) == closer  # far is worse for certain
     failed = Trial(Recipe(), None, "verify", failure="why")
     assert best([failed, slow], bounds) == slow
     with pytest.raises(Exception, match="why"):

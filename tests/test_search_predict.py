@@ -19,7 +19,7 @@ from lighten.network.lower import lower
 from lighten.program import cost, onnx_out
 from lighten.program.ir import Program
 from lighten.search import predict
-from lighten.search.costs import price, with_losses
+from lighten.search.costs import price
 from lighten.search.dependence import observe
 from lighten.search.latency_model import LatencyModel, Observation, fit
 from lighten.search.options import Options
@@ -141,19 +141,10 @@ def test_problem_costs_equal_the_programs(bench: Bench, model: LatencyModel) -> 
         )
         program = build(space.recipe(choice))
         assert problem.cost(choice, "macs") == cost.macs(program)
-        if not any(edit.technique == "blocks" for edit in space.recipe(choice).edits) or not bits:
-            predicted = model.predict(program)
-            assert problem.cost(choice, "latency") == pytest.approx(predicted, rel=0.06)
-            size = len(onnx_out.to_onnx(program))
-            assert problem.cost(choice, "size") == pytest.approx(size, rel=0.25, abs=3000)
-
-
-def test_losses_are_set_by_place(bench: Bench, model: LatencyModel) -> None:
-    space = search.space(bench.graph, Statistics(), "random")
-    problem = price(space, model, {}, None)
-    key = space.places[0].key
-    values = tuple(float(i) for i in range(len(space.places[0].edits)))
-    assert with_losses(problem, {key: values}).nodes[0].loss == values
+        predicted = model.predict(program)
+        assert problem.cost(choice, "latency") == pytest.approx(predicted, rel=0.06)
+        size = len(onnx_out.to_onnx(program))
+        assert problem.cost(choice, "size") == pytest.approx(size, rel=0.25, abs=3000)
 
 
 def test_measure_writes_down_and_replays(
@@ -163,7 +154,7 @@ def test_measure_writes_down_and_replays(
     monkeypatch.setattr(predict, "SECONDS", 0.01)
     bench.known.clear()
     first = predict.measure(bench, 6)
-    assert len(bench.known) == 6
+    assert 6 <= len(bench.known) <= 12
 
     def forbidden(*_: Any) -> Any:
         raise AssertionError("measured again")
@@ -184,3 +175,7 @@ def test_draw_covers_ratios_and_formats(bench: Bench) -> None:
     shares = [len(e["keep"]) / e["of"] for recipe in recipes for e in recipe.by("channels")]
     assert min(shares) < 0.35 and max(shares) > 0.85
     assert all(isinstance(edit, Edit) for recipe in recipes for edit in recipe.edits)
+    dropped = [recipe for recipe in recipes if recipe.by("blocks")]
+    assert 1 < len(dropped) < 20
+    inside = bench.graph.inside(bench.graph.blocks[0].name)
+    assert not any(edit.place in inside for recipe in dropped for edit in recipe.edits)

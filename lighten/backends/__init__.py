@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -34,6 +35,13 @@ def installed(name: str) -> bool:
 def available() -> tuple[str, ...]:
     """The backends that can be used here, in the table's order."""
     return tuple(name for name in TABLE if installed(name))
+
+
+def check_threads(threads: int) -> None:
+    """Refuse more threads than there are cores: they would wait for each other, spinning."""
+    cores = os.cpu_count() or 1
+    if not 1 <= threads <= cores:
+        raise InputError(f"--threads must be from 1 to {cores} here, but got {threads}.")
 
 
 def get(name: str) -> Backend:

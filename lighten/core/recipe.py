@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 from lighten.errors import RecipeError
@@ -73,6 +74,12 @@ class Training:
     label_smoothing: float = 0.0
     precision: str = "bfloat16"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "lr", "temperature"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not isfinite(value) or value < 0:
+                raise RecipeError(f"The {name} must be a finite number from 0 on, but got {value}.")
 
 
 @dataclass(frozen=True)

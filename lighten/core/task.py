@@ -97,6 +97,11 @@ class Task:
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the answers are scores of classes."""
+        return self.loss == "cross_entropy"
+
     def example(self, batch: int = 1) -> tuple[Array, ...]:
         """The first `batch` inputs of `valid`, repeated where it is shorter."""
         first = next(iter(self.valid()))

@@ -46,6 +46,10 @@ class Timings:
         low, middle, high = np.percentile(calls, (25, 50, 75))
         return Latency(float(middle), float(high - low) / 2, len(calls))
 
+    def undisturbed(self, name: str) -> float:
+        """Milliseconds of the calls that nothing interrupted: the tenth percentile."""
+        return float(np.percentile(np.concatenate(self.rounds[name]), 10)) / 1e6
+
     def ratio(self, name: str, to: str, seed: int = 0) -> Ratio:
         """How many times as long `name` takes as `to`: below 1 where it is faster."""
         pairs = zip(self.rounds[name], self.rounds[to], strict=True)

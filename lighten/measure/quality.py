@@ -11,6 +11,7 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 
 from lighten.core.protocols import Executable
 from lighten.core.task import Batch, Metric, mean_percent
@@ -39,6 +40,31 @@ def rows(executable: Executable, batches: Iterable[Batch], metric: Metric) -> Ar
 def quality(rows: Array, metric: Metric) -> float:
     """The metric's number, in its unit."""
     return float(metric.reduce(rows))
+
+
+def divergence(before: Array, after: Array, classifies: bool) -> float:
+    """How far the answers `after` are from `before`, `[n, …]`, on average.
+
+    Of class scores `[n, classes, …]`: the Kullback–Leibler divergence, in nats. Of other answers:
+    the squared error relative to the variance of `before`.
+    """
+    if not classifies:
+        spread = float(before.var()) if before.size > 1 else 1.0
+        return float(np.square(after - before).mean()) / max(spread, 1e-12)
+    p, q = (log_softmax(np.moveaxis(x, 1, -1).astype(np.float64), axis=-1) for x in (before, after))
+    return float((np.exp(p) * (p - q)).sum(-1).mean())
+
+
+def apart(
+    before: Executable, after: Executable, batches: Iterable[Batch], classifies: bool
+) -> float:
+    """The `divergence` of two networks' first outputs over all these samples."""
+    total, count = 0.0, 0
+    for batch in batches:
+        pair = (before(*batch.inputs)[0], after(*batch.inputs)[0])
+        total += len(batch) * divergence(*pair, classifies)
+        count += len(batch)
+    return total / max(count, 1)
 
 
 def interval(rows: Array, metric: Metric, seed: int = 0) -> Interval:

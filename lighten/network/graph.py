@@ -94,6 +94,16 @@ class Graph:
         """The layer of that name."""
         return next(layer for layer in self.layers if layer.name == name)
 
+    def inside(self, block: str) -> frozenset[str]:
+        """Names of the layers and groups that are gone when this block is dropped."""
+        layers = set(next(known.layers for known in self.blocks if known.name == block))
+        groups = {
+            group.name
+            for group in self.groups
+            if all(member.parameter.rpartition(".")[0] in layers for member in group.producers)
+        }
+        return frozenset(layers | groups)
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one sample."""

@@ -12,6 +12,7 @@ from lighten.core.trial import Trial
 from lighten.errors import InputError
 
 Json = Mapping[str, Any]
+NEEDED = ("network", "task", "before", "after", "drop", "budget", "met", "reference", "backend")
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,16 @@ class Source:
                 f"{directory} holds no summary.json, so there is nothing to report.",
                 f"Finish a run first: lighten compress … --out {directory}",
             )
+        summary = _read(directory / "summary.json")
+        lacking = [key for key in NEEDED if key not in summary]
+        if lacking:
+            raise InputError(
+                f"{directory / 'summary.json'} lacks {', '.join(lacking)}: it is not a run's.",
+                f"Run it again: lighten compress … --out {directory}",
+            )
         recipe = directory / "recipe.yaml"
         return cls(
-            summary=_read(directory / "summary.json"),
+            summary=summary,
             trials=_trials(directory / "trials.jsonl"),
             front=_read(directory / "front.json") or (),
             layers=_read(directory / "layers.json") or (),

@@ -47,10 +47,10 @@ def compress(
         bench = stages.workbench(graph, task, options, folder, progress)
         bounds = stages.baseline(bench, budget)
         known = stages.explore(bench, bounds)
-        plan = stages.schedule(bench, clock)
-        trials = stages.look(bench, known, search, plan)
+        trials = stages.look(bench, known, search, clock)
         chosen = stages.best(trials, bounds)
-        recipe = replace(chosen.recipe, training=stages.training_for(bench, plan.finish))
+        epochs = stages.finishing(bench, clock, chosen)
+        recipe = replace(chosen.recipe, training=stages.training_for(bench, epochs))
         final = bench.verify(recipe, "finish", chosen.predicted)
         controls = stages.control(bench, recipe) if options.control else []
         findings = stages.gather(bench, known, [*trials, final], controls)

@@ -35,17 +35,11 @@ def price(
     nodes = tuple(Node(p.key, p.widths, (0.0,) * len(p.edits)) for p in space.places)
     book = _Book({place.key: i for i, place in enumerate(space.places)}, space)
     terms = [_term(name, use, (book, model)) for name, use in uses.items()]
-    terms += [t for name, use in uses.items() if (t := _boundary(name, use, (book, model)))]
+    terms += [t for name in uses if (t := _boundary(name, uses, (book, model)))]
     problem = Problem(nodes, tuple(terms), tuple(book.totals))
     stored = problem.cost(problem.mildest, "size")
     rest = max(0.0, file_bytes - stored) if file_bytes is not None else 0.0
     return replace(problem, constants={"latency": model.constant, "size": rest})
-
-
-def with_losses(problem: Problem, losses: Mapping[str, Sequence[float]]) -> Problem:
-    """The problem with the loss of each choice, by place key; places not named cost none."""
-    nodes = (replace(n, loss=tuple(losses.get(n.name, n.loss))) for n in problem.nodes)
-    return replace(problem, nodes=tuple(nodes))
 
 
 @dataclass
@@ -107,14 +101,16 @@ def _term(name: str, use: Use, known: tuple[_Book, LatencyModel]) -> Term:
     return Term(name, tuple(nodes), shaped, gates)
 
 
-def _boundary(name: str, use: Use, known: tuple[_Book, LatencyModel]) -> Term | None:
-    """What it costs that a layer and the next one compute in different formats."""
+def _boundary(name: str, uses: Mapping[str, Use], known: tuple[_Book, LatencyModel]) -> Term | None:
+    """What it costs that a layer and the next one compute in different formats: while both are."""
     book, model = known
+    use = uses[name]
     here, there = book.at.get(f"quantize:{name}"), book.at.get(f"quantize:{use.then}")
     if here is None or there is None:
         return None
     cost = model.cast_ms(use.shape)
-    gates = tuple((book.at[f"blocks:{b}"], 1) for b in use.blocks if f"blocks:{b}" in book.at)
+    gone = dict.fromkeys((*use.blocks, *uses[use.then].blocks))
+    gates = tuple((book.at[f"blocks:{b}"], 1) for b in gone if f"blocks:{b}" in book.at)
     tables = {"latency": np.array([[0.0, cost], [cost, 0.0]])}
     return Term(f"{name} to {use.then}", (here, there), tables, gates)
 

@@ -25,6 +25,15 @@ PENALTY = 1e4  # losses a limit exceeded by all of itself counts for, where no c
 
 
 @dataclass(frozen=True)
+class Away:
+    """Stay away from a choice: at least `distance` of these nodes must choose differently."""
+
+    choice: Choice
+    nodes: tuple[int, ...]
+    distance: int = 1
+
+
+@dataclass(frozen=True)
 class Solution:
     """A choice with its loss and costs. `gap` is how far, relatively, the loss may lie above the
     best possible; `meets` says whether every limit is met. `choice` is the nearest where not.
@@ -98,12 +107,11 @@ def solve(
     problem: Problem,
     limits: Mapping[str, float],
     seconds: float = 20.0,
-    forbidden: Sequence[tuple[Choice, int]] = (),
+    away: Sequence[Away] = (),
 ) -> Solution:
     """The choice of least predicted loss whose predicted costs meet the limits.
 
-    `forbidden` are (choice, distance) pairs: at least `distance` nodes must choose differently.
-    Where no choice meets the limits, the nearest is returned with `meets` False.
+    Where no choice `away` from others meets the limits, the nearest is returned with `meets` False.
     """
     layout = _Layout(problem)
     rows = _Rows(layout.width)
@@ -111,16 +119,16 @@ def solve(
     _tie_terms(layout, rows)
     for quantity, limit in limits.items():
         _limit(problem, layout, rows, (quantity, limit))
-    for choice, distance in forbidden:
-        columns = [layout.starts[n] + c for n, c in enumerate(choice)]
-        rows.add(columns, 1.0, -np.inf, len(choice) - distance)
+    for known in away:
+        columns = [layout.starts[n] + known.choice[n] for n in known.nodes]
+        rows.add(columns, 1.0, -np.inf, len(known.nodes) - known.distance)
     result = _run(problem, layout, rows, seconds, 0.0)
     if result.x is None:
         result = _run(problem, layout, rows, seconds, np.inf)
     if result.x is None:
         return Solution(problem.mildest, 0.0, _costs(problem, problem.mildest), np.inf, False)
     choice = tuple(int(result.x[layout.x(n)].argmax()) for n in range(len(problem.nodes)))
-    choice = _relaxed(problem, choice, limits) if not forbidden else choice
+    choice = _relaxed(problem, choice, limits) if not away else choice
     bound = float(result.mip_dual_bound) if result.mip_dual_bound is not None else 0.0
     loss = problem.loss(choice)
     gap = max(0.0, loss - bound) / max(abs(loss), 1e-9)

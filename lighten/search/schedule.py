@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lighten.core.recipe import Training
 from lighten.search.options import Options
 
 ROUNDS = (3, 2, 1)  # recipes verified per round; predictions are corrected between rounds
-MOST_EPOCHS = 40.0  # of the final training, where nothing else limits it
+MOST_EPOCHS, MOST_STEPS = 40.0, 4000  # of the final training, whichever is longer
 VERIFYING = 0.25  # share of the training time spent on choosing
 SHORTEST, LONGEST = 0.02, 0.1  # a trial's training as a share of the final one
 LEAST = 0.4  # share of the time that training gets however long the preparations took
-RESERVE = 0.08  # share of the time kept for measuring and scoring
+RESERVE, RESERVED = 0.08, 5.0  # share of the time, and seconds, kept for measuring and scoring
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Epochs of a verifying trial and of the final training."""
+def verifying(options: Options, spent: float, epoch_seconds: float, most: float) -> float:
+    """Epochs of a verifying trial, `spent` seconds into the run; a final training takes `most`.
 
-    verify: float
-    finish: float
-
-
-def share_out(options: Options, spent: float, epoch_seconds: float) -> Schedule:
-    """Share out what is left of `options.time` after `spent` seconds.
-
-    `epoch_seconds` is what one epoch of the original takes with its teacher: cut networks take
-    less, so the schedule errs towards finishing early. A network cut and hardly trained is worth
-    nothing, so slow preparations take their excess on top of the time. Control runs cost two
-    more trainings.
+    `epoch_seconds` is what one epoch of such a network takes with its teacher. A network cut and
+    hardly trained is worth nothing, so slow preparations take their excess on top of the time.
     """
-    trainings = 3 if options.control else 1
-    left = max(LEAST * options.time, options.time * (1 - RESERVE) - spent)
     if options.epochs is not None:
-        finish = options.epochs
-        return Schedule(LONGEST * finish, finish)
-    affordable = (1 - VERIFYING) * left / trainings / epoch_seconds
-    finish = min(MOST_EPOCHS, max(affordable, 0.05))
-    trials = VERIFYING * left / sum(ROUNDS) / epoch_seconds
-    return Schedule(min(LONGEST * finish, max(trials, SHORTEST * finish)), finish)
+        return LONGEST * options.epochs
+    left = max(LEAST * options.time, _left(options, spent))
+    finish = min(most, (1 - VERIFYING) * left / _trainings(options) / epoch_seconds)
+    trial = VERIFYING * left / sum(ROUNDS) / epoch_seconds
+    return min(LONGEST * finish, max(trial, SHORTEST * finish))
+
+
+def finishing(options: Options, spent: float, epoch_seconds: float, most: float) -> float:
+    """Epochs of the final training, `spent` seconds into the run: all the time that is left.
+
+    `epoch_seconds` is what one epoch of the chosen network takes. Control runs cost two more
+    trainings. However long the choice took, some training there is.
+    """
+    if options.epochs is not None:
+        return options.epochs
+    left = max(LEAST * (1 - VERIFYING) * options.time, _left(options, spent))
+    return min(most, max(left / _trainings(options) / epoch_seconds, 0.05))
+
+
+def most_epochs(steps_per_epoch: int) -> float:
+    """The longest final training, in epochs: more for few samples, which take fewer steps each."""
+    return max(MOST_EPOCHS, MOST_STEPS / max(steps_per_epoch, 1))
+
+
+def _left(options: Options, spent: float) -> float:
+    return options.time * (1 - RESERVE) - RESERVED - spent
+
+
+def _trainings(options: Options) -> int:
+    return 3 if options.control else 1
 
 
 def training(epochs: float, train_size: int, seed: int) -> Training:

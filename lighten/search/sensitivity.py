@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lighten.core.progress import Progress, silent
 from lighten.core.recipe import Recipe
 from lighten.core.task import Batch, Task
 from lighten.criteria import Statistics, gather
 from lighten.formats.integer import INT8_WEIGHT, UINT8, Integer
+from lighten.measure.quality import divergence
 from lighten.network.fake_quantize import fake_quantize
 from lighten.network.graph import Graph, Layer
 from lighten.search.space import Place, Space
@@ -61,7 +61,6 @@ def losses(bench: Bench, space: Space) -> dict[str, tuple[float, ...]]:
     """Place → the loss of each of its choices, the first being 0. Never falls along the choices."""
     few = max(16, min(SAMPLES, int(WORK / max(1, bench.graph.macs))))
     batches = list(_first(bench.calibration, few))
-    classifies = bench.task.loss == "cross_entropy"
     module = bench.graph.module
     with judging(module):
         original = _answers(module, batches)
@@ -76,7 +75,7 @@ def losses(bench: Bench, space: Space) -> dict[str, tuple[float, ...]]:
 
             def measured() -> float:
                 answers = _edited(bench.graph, place, recipe, batches)
-                return divergence(original, answers, classifies)
+                return divergence(original.numpy(), answers.numpy(), bench.task.classifies)
 
             return float(bench.remember(f"sensitivity/{recipe.digest}", measured))
 
@@ -102,17 +101,6 @@ def along(widths: Sequence[float], look: Callable[[int], float]) -> tuple[float,
     else:
         curve = PchipInterpolator(gone, values)([widths[0] - w for w in widths])
     return tuple(round(float(value), 9) for value in np.maximum.accumulate(curve))
-
-
-def divergence(original: Tensor, answers: Tensor, classifies: bool) -> float:
-    """How far answers `[n, …]` are from the original's; nats, or relative squared error."""
-    if classifies:
-        rows = original.flatten(1) if original.ndim < 3 else original.movedim(1, -1).flatten(0, -2)
-        other = answers.flatten(1) if answers.ndim < 3 else answers.movedim(1, -1).flatten(0, -2)
-        p, q = F.log_softmax(rows, -1), F.log_softmax(other, -1)
-        return float(F.kl_div(q, p, log_target=True, reduction="batchmean"))
-    spread = float(original.var()) if original.numel() > 1 else 1.0
-    return float((answers - original).square().mean()) / max(spread, 1e-12)
 
 
 def _edited(graph: Graph, place: Place, recipe: Recipe, batches: Sequence[Batch]) -> Tensor:

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from lighten.core.recipe import Edit, Recipe
 from lighten.criteria import DEFAULT, TABLE, Statistics, order, weights_of
 from lighten.errors import BudgetError, RecipeError
-from lighten.network.graph import Block, Graph, Group
+from lighten.network.graph import Graph, Group
 from lighten.search.problem import Choice, Problem
 from lighten.techniques import everywhere
 
 Counts = Callable[[Group], Sequence[int]]  # the kept counts worth considering for a group
+Losses = tuple[float, ...]  # of each choice of a place
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Place:
 class Space:
     """The places of one network. `inside[block]` are the places that go when a block is dropped.
 
-    `problem` and `limits` are what choices cost and may cost, once that is known (`bounded`).
+    `problem` and `limits` are what choices cost and may cost, once that is known (`bounded`);
+    `evidence` has, place by place, what the losses rest on: kind → loss of each choice.
     """
 
     places: tuple[Place, ...]
@@ -53,10 +54,35 @@ class Space:
     data: str = ""
     problem: Problem | None = field(default=None, repr=False)
     limits: Mapping[str, float] = field(default_factory=dict)
+    evidence: tuple[Mapping[str, Losses], ...] = field(default=(), repr=False)
+    factors: Mapping[str, float] = field(default_factory=dict)
 
     def bounded(self, problem: Problem, limits: Mapping[str, float]) -> Space:
-        """The same space, with predicted costs and limits on them."""
-        return replace(self, problem=problem, limits=dict(limits))
+        """The same space, with predicted costs and limits on them.
+
+        Where there is no other evidence, the problem's losses are it.
+        """
+        pairs = zip(self.places, problem.nodes, strict=True)
+        given = tuple({place.technique: node.loss} for place, node in pairs)
+        return replace(self, problem=problem, limits=dict(limits), evidence=self.evidence or given)
+
+    def weighed(self, factors: Mapping[str, float]) -> Space:
+        """The same space, each kind of evidence counting `factors[kind]` times (default: once)."""
+        nodes = []
+        for node, kinds in zip(self.priced.nodes, self.evidence, strict=True):
+            weighted = [factors.get(kind, 1.0) * np.array(loss) for kind, loss in kinds.items()]
+            nodes.append(replace(node, loss=tuple(map(float, np.sum(weighted, axis=0)))))
+        return replace(
+            self, problem=replace(self.priced, nodes=tuple(nodes)), factors=dict(factors)
+        )
+
+    def grounds(self, choice: Choice) -> dict[str, float]:
+        """What a choice loses by each kind of evidence, each counting once."""
+        found: dict[str, float] = {}
+        for kinds, c in zip(self.evidence, choice, strict=True):
+            for kind, loss in kinds.items():
+                found[kind] = found.get(kind, 0.0) + loss[c]
+        return found
 
     @property
     def priced(self) -> Problem:
@@ -126,7 +152,14 @@ def space(
     if "quantize" in techniques:
         for edit in everywhere("quantize", graph):
             places.append(Place("quantize", edit.place, (None, edit), (32.0, 8.0)))
-    inside = {block.name: _inside(block, graph, places) for block in graph.blocks}
+    inside = {
+        block.name: tuple(
+            at
+            for at, place in enumerate(places)
+            if place.technique != "blocks" and place.name in graph.inside(block.name)
+        )
+        for block in graph.blocks
+    }
     return Space(tuple(places), inside, graph, weights=graph.fingerprint)
 
 
@@ -151,15 +184,3 @@ def grid(group: Group, multiple: int = 4, choices: int = 9, least: float = 0.125
     counts = counts or [lowest]
     picked = np.unique(np.round(np.linspace(0, len(counts) - 1, choices)).astype(int))
     return [group.size, *(counts[i] for i in picked if counts[i] != group.size)]
-
-
-def _inside(block: Block, graph: Graph, places: Sequence[Place]) -> tuple[int, ...]:
-    """Positions of the places that exist only inside a block."""
-    layers = set(block.layers)
-    groups = {
-        group.name
-        for group in graph.groups
-        if all(member.parameter.rpartition(".")[0] in layers for member in group.producers)
-    }
-    gone: dict[str, Any] = {"channels": groups, "quantize": layers, "blocks": set()}
-    return tuple(i for i, place in enumerate(places) if place.name in gone[place.technique])

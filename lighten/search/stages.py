@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from lighten import backends, train
 from lighten.core.budget import Budget
 from lighten.core.progress import Progress
@@ -17,25 +19,25 @@ from lighten.core.protocols import Backend, Searcher
 from lighten.core.recipe import Recipe, Training
 from lighten.core.task import Task
 from lighten.core.trial import Trial
-from lighten.errors import InputError
+from lighten.errors import InputError, RecipeError
 from lighten.measure import latency
 from lighten.network import Graph
 from lighten.program import empty
 from lighten.run import RunFolder
-from lighten.search import predict, sensitivity
+from lighten.search import predict, schedule, sensitivity
 from lighten.search.correct import corrected
+from lighten.search.evidence import evidence
 from lighten.search.latency_model import LatencyModel
 from lighten.search.limits import Bounds, check_possible
 from lighten.search.milp import solve
 from lighten.search.options import Options
 from lighten.search.outcome import Findings, point
-from lighten.search.schedule import ROUNDS, Schedule, share_out, training
 from lighten.search.solver import front
 from lighten.search.space import Space
 from lighten.search.space import space as space_of
 from lighten.search.workbench import Workbench, choose_backend
 
-SPEED_STEPS = 6  # training steps timed to share out the time
+FIRST_STEPS, SPEED_STEPS = 2, 8  # training steps: to warm up, and timed to share out the time
 
 
 @dataclass(frozen=True)
@@ -128,45 +130,78 @@ def explore(bench: Workbench, bounds: Bounds) -> Explored:
     stats = sensitivity.statistics(bench)
     space = space_of(bench.graph, stats, counts=model.counts)
     space = replace(space, data=bench.task.fingerprint)
-    losses = sensitivity.losses(bench, space)
-    problem = predict.problem(bench, space, model, losses)
-    return Explored(bounds, space.bounded(problem, bounds.aims), model)
+    space = replace(space, evidence=evidence(space, sensitivity.losses(bench, space)))
+    problem = predict.problem(bench, space, model)
+    return Explored(bounds, space.bounded(problem, bounds.aims).weighed({}), model)
 
 
-def schedule(bench: Workbench, clock: Callable[[], float]) -> Schedule:
-    """Share the time out, once the preparations are done and a training step was timed."""
+def verifying(bench: Workbench, clock: Callable[[], float], first: Recipe) -> float:
+    """Epochs of a verifying trial, timed on a few steps of the first network to be tried."""
     options = bench.options
     if options.epochs is not None:
-        return share_out(options, 0.0, 1.0)
-
-    def speed() -> float:
-        size = bench.task.train_size
-        recipe = training(1.0, size, options.seed)
-        per_epoch = train.steps_of(recipe, size)
-        few = replace(recipe, epochs=min(1.0, SPEED_STEPS / per_epoch))
-        module = copy.deepcopy(bench.graph.module)
-        began = time.monotonic()
-        history = train.fit(
-            module,
-            bench.task,
-            few,
-            teacher=bench.graph.module,
-            session=train.Session(valid_every=0),
-        )
-        return (time.monotonic() - began) * per_epoch / history.steps
-
-    epoch = bench.remember("epoch_seconds", speed)
+        return schedule.verifying(options, 0.0, 1.0, options.epochs)
+    epoch = bench.remember("epoch_seconds", lambda: _epoch_seconds(bench, first))
     spent = bench.remember("seconds_prepared", clock)
-    return share_out(options, spent, epoch)
+    return schedule.verifying(options, spent, epoch, _most_epochs(bench))
 
 
-def look(bench: Workbench, known: Explored, search: Searcher, plan: Schedule) -> list[Trial]:
+def finishing(bench: Workbench, clock: Callable[[], float], chosen: Trial) -> float:
+    """Epochs of the final training of what was chosen, timed on a few steps of its own."""
+    options = bench.options
+    if options.epochs is not None:
+        return options.epochs
+    recipe = chosen.recipe
+    key = f"epoch_seconds/{recipe.without_training().digest}"
+    epoch = bench.remember(key, lambda: _epoch_seconds(bench, recipe))
+    spent = bench.remember("seconds_looked", clock)
+    return schedule.finishing(options, spent, epoch, _most_epochs(bench))
+
+
+def _epoch_seconds(bench: Workbench, recipe: Recipe) -> float:
+    """What an epoch takes, with the original as the teacher: of some steps, less the first ones."""
+    try:
+        module = bench.cut(recipe)
+    except RecipeError:  # the trial will fail and say why
+        module = bench.graph.module
+    per_epoch = _steps(bench, 1.0)
+    first, _ = _steps_seconds(bench, module, FIRST_STEPS)
+    more, steps = _steps_seconds(bench, module, FIRST_STEPS + SPEED_STEPS)
+    return max((more - first) * per_epoch / max(steps - FIRST_STEPS, 1), 1e-3)
+
+
+def _steps_seconds(bench: Workbench, module: nn.Module, steps: int) -> tuple[float, int]:
+    few = training_for(bench, min(1.0, steps / _steps(bench, 1.0)))
+    began = time.monotonic()
+    history = train.fit(
+        copy.deepcopy(module),
+        bench.task,
+        few,
+        teacher=bench.graph.module,
+        session=train.Session(valid_every=0),
+    )
+    return time.monotonic() - began, history.steps
+
+
+def _steps(bench: Workbench, epochs: float) -> int:
+    return train.steps_of(training_for(bench, epochs), bench.task.train_size)
+
+
+def _most_epochs(bench: Workbench) -> float:
+    return schedule.most_epochs(_steps(bench, 1.0))
+
+
+def look(
+    bench: Workbench, known: Explored, search: Searcher, clock: Callable[[], float]
+) -> list[Trial]:
     """Verify the most promising recipes, round by round, correcting predictions in between."""
     trials: list[Trial] = []
-    for count in ROUNDS:
+    epochs = 0.0
+    for count in schedule.ROUNDS:
         view = known.corrected(trials)
-        for recipe in _proposed(bench, view, search, trials, count):
-            trained = replace(recipe, training=training_for(bench, plan.verify))
+        proposed = _proposed(bench, view, search, trials, count)
+        for recipe in proposed:
+            epochs = epochs or verifying(bench, clock, recipe)
+            trained = replace(recipe, training=training_for(bench, epochs))
             choice = known.space.choice(recipe)
             predicted = {
                 "loss": view.priced.loss(choice),
@@ -190,7 +225,11 @@ def _proposed(
 
 
 def best(trials: Sequence[Trial], bounds: Bounds) -> Trial:
-    """The trial to finish: the best quality on `valid` within the limits, else the nearest."""
+    """The trial to finish: the best on `valid` within the limits, else the nearest to them.
+
+    The best is the one whose answers stay closest to the original's, among those whose drop lies
+    within one standard error of the least: a short training on few samples tells no more.
+    """
     scored = [t for t in trials if t.score is not None and t.score.quality is not None]
     if not scored:
         raise InputError(
@@ -199,7 +238,10 @@ def best(trials: Sequence[Trial], bounds: Bounds) -> Trial:
     within = [t for t in scored if bounds.meets(t)]
     if not within:
         return min(scored, key=lambda t: max(bounds.excess(t).values()))
-    return min(within, key=lambda t: (t.predicted["drop"], t.predicted["measured_ratio"]))
+    least = min(within, key=lambda t: t.predicted["drop"]).predicted
+    alike = least["drop"] + least["standard_error"]
+    near = [t for t in within if t.predicted["drop"] <= alike]
+    return min(near, key=lambda t: (t.predicted["divergence"], t.predicted["measured_ratio"]))
 
 
 def control(bench: Workbench, recipe: Recipe) -> list[Trial]:
@@ -231,4 +273,4 @@ def gather(
 
 def training_for(bench: Workbench, epochs: float) -> Training:
     """The training of every recipe here, at this length."""
-    return training(epochs, bench.task.train_size, bench.options.seed)
+    return schedule.training(epochs, bench.task.train_size, bench.options.seed)
