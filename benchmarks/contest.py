@@ -64,7 +64,10 @@ def command(network: str, args: argparse.Namespace, budget: Sequence[str]) -> li
 def compress(command: Sequence[str], folder: Path) -> None:
     """Run it, or go on where it was stopped, and keep what came out in `folder`."""
     out = common.WORK / folder.name
-    common.lighten([*command, "--out", common.shown(out), "--resume"])
+    if (out / "summary.json").exists():  # a run that is over: this one starts anew
+        shutil.rmtree(out)
+    resume = ["--resume"] if out.exists() else []
+    common.lighten([*command, "--out", common.shown(out), *resume])
     folder.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
         shutil.copy(out / name, folder / name)

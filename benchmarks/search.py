@@ -33,7 +33,8 @@ BRIEFLY = 0.05  # epochs, where a search only serves to have the device measured
 class Case:
     """A network and its data, how the original is trained, and what is asked of the search.
 
-    `seconds` is the wall time of one search; `backend` runs what it finds.
+    `latency` and `size` are shares of the original's; `seconds` is the wall time of one search;
+    `backend` runs what it finds.
     """
 
     network: str
@@ -42,14 +43,23 @@ class Case:
     batch: int
     rate: float
     latency: float
+    size: float | None
     drop: float
     seconds: float
     backend: str = "onnxruntime"
 
     @property
-    def limit(self) -> str:
-        """The latency limit, as it would be typed."""
-        return f"{self.latency:g}x"
+    def limits(self) -> dict[str, str]:
+        """The limits, as they would be typed."""
+        shares = {"latency": self.latency, "size": self.size}
+        return {name: f"{share:g}x" for name, share in shares.items() if share is not None}
+
+    def holds(self, times: Any, size: float) -> bool:
+        """Whether a ratio of latencies, with its interval, and a share of the bytes lie within."""
+        return times.interval.low <= self.latency and size <= (self.size or 1.0)
+
+    def __str__(self) -> str:
+        return " and ".join(f"{limit} of the {name}" for name, limit in self.limits.items())
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,8 @@ class Found:
 
     error: float
     times: float
-    fast_enough: bool
+    bytes: int
+    within: bool
     drop: float | None = None
     seconds: float | None = None
 
@@ -69,8 +80,8 @@ class Found:
 def cases(mnist: Path) -> dict[str, Case]:
     """Everything that is searched, by name."""
     return {
-        "digits": Case("zoo:digits_cnn", "builtin:digits", 15, 64, 0.1, 0.08, 2.0, 45.0),
-        "mnist": Case("zoo:lenet5", str(mnist), 3, 128, 0.02, 0.16, 0.5, 45.0),
+        "digits": Case("zoo:digits_cnn", "builtin:digits", 15, 64, 0.1, 0.08, None, 2.0, 45.0),
+        "mnist": Case("zoo:lenet5", str(mnist), 3, 128, 0.02, 0.33, 0.01, 0.5, 45.0),
     }
 
 
@@ -174,7 +185,7 @@ def look(net: Any, task: Any, name: str, case: Case, one: Look) -> Mapping[str, 
         epochs=BRIEFLY if one.measuring else None,
         out=out,
     )
-    budget = api.Budget(latency=case.limit, drop=case.drop)
+    budget = api.Budget(**case.limits, drop=case.drop)
     summary = api.compress(net, task, budget, options).summary
     if not one.measuring:
         kept = model(name, one.seed, one.searcher)
@@ -226,11 +237,13 @@ def measure(name: str, case: Case, seed: int, args: argparse.Namespace) -> dict[
         rows = quality.rows(net, task.test(), task.metric)
         error = 100.0 - quality.quality(rows, task.metric)
         times = timings.ratio(searcher, to=REFERENCE)
+        size = model(name, seed, searcher).stat().st_size
         run = runs.get(f"{searcher}-{seed}")
         found[searcher] = Found(
             error,
             times.value,
-            times.interval.low <= case.latency,
+            size,
+            case.holds(times, size / len(fp32)),
             error - run["error_before"] if run else None,
             run["seconds"] if run else None,
         )
@@ -241,7 +254,7 @@ def rows_of(name: str, case: Case, found: Mapping[int, Mapping[str, Found]]) -> 
     """Error, time and missed budgets, over the seeds."""
     by = {s: [per[s] for per in found.values()] for s in SEARCHERS}
     seeds = f"{len(found)} seed{'s' if len(found) > 1 else ''}"
-    where = f"{name} within {case.limit}, {seeds}"
+    where = f"{name} within {case}, {seeds}"
     errors = {s: [one.error for one in counted(by[s])] for s in SEARCHERS}
     times = {s: [one.times for one in by[s]] for s in SEARCHERS}
     rows = [
@@ -265,30 +278,31 @@ def row(case: str, unit: str, values: Mapping[str, Sequence[float]]) -> common.R
 
 
 def counted(ones: Sequence[Found]) -> Sequence[Found]:
-    """Those that are fast enough, where any is: only they can be compared by their error."""
-    return [one for one in ones if one.fast_enough] or ones
+    """Those within the limits, where any is: only they can be compared by their error."""
+    return [one for one in ones if one.within] or ones
 
 
 def met(one: Found, case: Case) -> bool:
     """Whether both limits hold."""
-    return one.fast_enough and (one.drop or 0.0) <= case.drop
+    return one.within and (one.drop or 0.0) <= case.drop
 
 
 def table(name: str, case: Case, found: Mapping[int, Mapping[str, Found]]) -> str:
     """One line per seed and searcher."""
     known = all(one.drop is not None for per in found.values() for one in per.values())
     more = ["drop, points", "met", "wall time, s"] if known else []
-    headers = [f"{name}, seed", "searcher", "x fp32", "error, %", *more]
+    headers = [f"{name}, seed", "searcher", "x fp32", "kB", "error, %", *more]
     lines = []
     for seed, per in found.items():
         for searcher, one in per.items():
             shown = f"**{searcher}**" if searcher == OURS else searcher
-            line = [str(seed), shown, f"{one.times:.3f}", f"{one.error:.2f}"]
+            line = [str(seed), shown, f"{one.times:.3f}"]
+            line += [f"{one.bytes / 1e3:.1f}", f"{one.error:.2f}"]
             if known:
                 line += [f"{one.drop:+.2f}", "yes" if met(one, case) else "no"]
                 line.append(f"{one.seconds:.0f}")
             lines.append(line)
-    asked = f"{case.network} within {case.limit} and {case.drop:g} points, {case.seconds:.0f} s"
+    asked = f"{case.network} within {case} and {case.drop:g} points, {case.seconds:.0f} s"
     return f"{asked}:\n\n{common.markdown(headers, lines)}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,3 +118,13 @@ class Task:
             if sum(len(b) for b in batches) >= samples:
                 break
         return batches
+
+
+def first_samples(batches: Iterable[Batch], count: int) -> Iterator[Batch]:
+    """The inputs of the first `count` samples, contiguous; the targets are left as they were."""
+    for batch in batches:
+        if count <= 0:
+            return
+        taken = tuple(np.ascontiguousarray(x[:count]) for x in batch.inputs)
+        yield Batch(taken, batch.target)
+        count -= len(batch)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lighten.core.recipe import Training
 from lighten.search.options import Options
 
 ROUNDS = (3, 2, 1)  # recipes verified per round; predictions are corrected between rounds
 MOST_EPOCHS, MOST_STEPS = 40.0, 4000  # of the final training, whichever is longer
 VERIFYING = 0.25  # share of the training time spent on choosing
+CHOOSING = 0.35  # share of the time that trials may take, all in all,
+TRIALS = 2  # after the first ones
 SHORTEST, LONGEST = 0.02, 0.1  # a trial's training as a share of the final one
 LEAST = 0.4  # share of the time that training gets however long the preparations took
 RESERVE, RESERVED = 0.08, 5.0  # share of the time, and seconds, kept for measuring and scoring
@@ -25,6 +29,13 @@ def verifying(options: Options, spent: float, epoch_seconds: float, most: float)
     finish = min(most, (1 - VERIFYING) * left / _trainings(options) / epoch_seconds)
     trial = VERIFYING * left / sum(ROUNDS) / epoch_seconds
     return min(LONGEST * finish, max(trial, SHORTEST * finish))
+
+
+def allows(options: Options, trials: Sequence[float]) -> bool:
+    """Whether there is time for another trial after those, which took so many seconds each."""
+    if options.epochs is not None or len(trials) < TRIALS:
+        return True
+    return sum(trials) + sum(trials) / len(trials) <= CHOOSING * options.time
 
 
 def finishing(options: Options, spent: float, epoch_seconds: float, most: float) -> float:

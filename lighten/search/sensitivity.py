@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lighten.core.progress import Progress, silent
 from lighten.core.recipe import Recipe
-from lighten.core.task import Batch, Task
+from lighten.core.task import Batch, Task, first_samples
 from lighten.criteria import Statistics, gather
 from lighten.formats.integer import INT8_WEIGHT, UINT8, Integer
 from lighten.measure.quality import divergence
@@ -60,7 +60,7 @@ def statistics(bench: Bench) -> Statistics:
 def losses(bench: Bench, space: Space) -> dict[str, tuple[float, ...]]:
     """Place → the loss of each of its choices, the first being 0. Never falls along the choices."""
     few = max(16, min(SAMPLES, int(WORK / max(1, bench.graph.macs))))
-    batches = list(_first(bench.calibration, few))
+    batches = list(first_samples(bench.calibration, few))
     module = bench.graph.module
     with judging(module):
         original = _answers(module, batches)
@@ -115,14 +115,6 @@ def _edited(graph: Graph, place: Place, recipe: Recipe, batches: Sequence[Batch]
 def _answers(module: nn.Module, batches: Iterable[Batch]) -> Tensor:
     answers = [logits_of(module(*map(torch.from_numpy, batch.inputs))) for batch in batches]
     return torch.cat([answer.float() for answer in answers])
-
-
-def _first(batches: Iterable[Batch], count: int) -> Iterator[Batch]:
-    for batch in batches:
-        if count <= 0:
-            return
-        yield Batch(tuple(np.ascontiguousarray(x[:count]) for x in batch.inputs), batch.target)
-        count -= len(batch)
 
 
 @contextmanager

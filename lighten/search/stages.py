@@ -193,13 +193,18 @@ def _most_epochs(bench: Workbench) -> float:
 def look(
     bench: Workbench, known: Explored, search: Searcher, clock: Callable[[], float]
 ) -> list[Trial]:
-    """Verify the most promising recipes, round by round, correcting predictions in between."""
+    """Verify the most promising recipes, round by round, correcting predictions in between.
+
+    Where trials turn out slow, fewer are made: what they take is lost to the final training.
+    """
     trials: list[Trial] = []
     epochs = 0.0
     for count in schedule.ROUNDS:
         view = known.corrected(trials)
         proposed = _proposed(bench, view, search, trials, count)
         for recipe in proposed:
+            if not schedule.allows(bench.options, [trial.seconds for trial in trials]):
+                return trials
             epochs = epochs or verifying(bench, clock, recipe)
             trained = replace(recipe, training=training_for(bench, epochs))
             choice = known.space.choice(recipe)

@@ -16,7 +16,7 @@ from lighten.backends.eager import activations
 from lighten.core.progress import Progress
 from lighten.core.protocols import Backend, Executable
 from lighten.core.recipe import Recipe, Training
-from lighten.core.task import Batch, Task
+from lighten.core.task import Batch, Task, first_samples
 from lighten.core.trial import Interval, Latency, Score, Trial
 from lighten.errors import InexactError, LightenError, WriteError
 from lighten.measure import latency, quality
@@ -28,6 +28,7 @@ from lighten.search.options import Options
 
 Array = np.ndarray[Any, Any]
 CALIBRATION_SAMPLES = 512
+COMPARED = 2000  # samples of `valid` on which answers are compared with the original's
 TIMING_SECONDS = 2.0  # of each network, but no more than
 TIMING_SHARE = 0.01  # of the time that there is, where it only serves to choose
 
@@ -188,9 +189,10 @@ class Workbench:
         return quality.rows(self.executable(program), batches, self.task.metric)
 
     def apart(self, program: Program) -> float:
-        """How far a Program's answers on `valid` are from the original's."""
+        """How far a Program's answers on `valid` are from the original's: of the first samples."""
         pair = (self.original_executable, self.executable(program))
-        return quality.apart(*pair, self.task.valid(), self.task.classifies)
+        first = first_samples(self.task.valid(), COMPARED)
+        return quality.apart(*pair, first, self.task.classifies)
 
     def score(self, built: Built, timing: Timing, rows: Array) -> Score:
         """Everything one network is worth."""
