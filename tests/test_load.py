@@ -218,15 +218,21 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     save_weights(small(), tmp_path / "w.safetensors")
     before = (tmp_path / "w.safetensors").read_bytes()
 
-    def full(tensors: Any, path: Path) -> None:
-        path.write_bytes(b"half")
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lighten.network.load.save_file", full)
+    monkeypatch.setattr("lighten.core.files.os.fsync", full)
     with pytest.raises(WriteError, match="No space left"):
         save_weights(zoo.build("lenet5"), tmp_path / "w.safetensors")
     assert (tmp_path / "w.safetensors").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_weights_are_readable_like_any_new_file(tmp_path: Path) -> None:
+    save_weights(small(), tmp_path / "w.safetensors")
+    (tmp_path / "plain").write_bytes(b"")
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
 
 
 Change = Callable[[dict[str, Tensor]], Any]

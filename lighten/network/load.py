@@ -18,10 +18,10 @@ from urllib.parse import parse_qsl
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from lighten.core.files import replacing
+from lighten.core.files import write_bytes
 from lighten.errors import NetworkError, WeightsError
 from lighten.network.exported import read_exported
 
@@ -274,11 +274,7 @@ def save_weights(module: nn.Module, path: Path | str) -> None:
                 f"{name} is not finite after training, so nothing was written.",
                 "Train again with a lower --lr.",
             )
-    with replacing(Path(path)) as beside:
-        try:
-            save_file(tensors, beside)
-        except SafetensorError as error:
-            raise OSError(_said(error)) from error
+    write_bytes(Path(path), save(tensors))
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -8,6 +8,7 @@ from lighten.core.recipe import Training
 from lighten.search.options import Options
 
 ROUNDS = (3, 2, 1)  # recipes verified per round; predictions are corrected between rounds
+MORE_ROUNDS = (1, 1, 1)  # where none of those was within the limits
 MOST_EPOCHS, MOST_STEPS = 40.0, 4000  # of the final training, whichever is longer
 VERIFYING = 0.25  # share of the training time spent on choosing
 CHOOSING = 0.35  # share of the time that trials may take, all in all,
@@ -31,11 +32,15 @@ def verifying(options: Options, spent: float, epoch_seconds: float, most: float)
     return min(LONGEST * finish, max(trial, SHORTEST * finish))
 
 
-def allows(options: Options, trials: Sequence[float]) -> bool:
-    """Whether there is time for another trial after those, which took so many seconds each."""
+def allows(options: Options, trials: Sequence[float], within: bool) -> bool:
+    """Whether there is time for another trial after those, which took so many seconds each.
+
+    Twice as much where none of them was `within` the limits.
+    """
     if options.epochs is not None or len(trials) < TRIALS:
         return True
-    return sum(trials) + sum(trials) / len(trials) <= CHOOSING * options.time
+    share = CHOOSING if within else 2 * CHOOSING
+    return sum(trials) + sum(trials) / len(trials) <= share * options.time
 
 
 def finishing(options: Options, spent: float, epoch_seconds: float, most: float) -> float:

@@ -200,9 +200,9 @@ def half_zeroed(module: nn.Module, layer: Layer) -> Iterator[None]:
 
 
 def per_layer(space: Space) -> dict[str, float]:
-    """Layer → the predicted loss of keeping about half of what it makes, for the report."""
+    """Layer → what was seen when about half of what it makes was cut, for the report."""
     found: dict[str, float] = {}
-    for place, node in zip(space.places, space.priced.nodes, strict=True):
+    for place, kinds in zip(space.places, space.evidence, strict=True):
         if place.technique != "channels":
             continue
         half = min(
@@ -210,5 +210,5 @@ def per_layer(space: Space) -> dict[str, float]:
         )
         for member in space.graph.group(place.name).producers:
             layer = member.parameter.rpartition(".")[0]
-            found[layer] = max(found.get(layer, 0.0), node.loss[half])
+            found[layer] = max(found.get(layer, 0.0), kinds[place.technique][half])
     return found

@@ -195,15 +195,18 @@ def look(
 ) -> list[Trial]:
     """Verify the most promising recipes, round by round, correcting predictions in between.
 
-    Where trials turn out slow, fewer are made: what they take is lost to the final training.
+    Where trials turn out slow, fewer are made: what they take is lost to the final training. As
+    long as none is within the limits, there are more rounds.
     """
     trials: list[Trial] = []
     epochs = 0.0
-    for count in schedule.ROUNDS:
+    for count in (*schedule.ROUNDS, *schedule.MORE_ROUNDS):
         view = known.corrected(trials)
-        proposed = _proposed(bench, view, search, trials, count)
-        for recipe in proposed:
-            if not schedule.allows(bench.options, [trial.seconds for trial in trials]):
+        within = any(known.bounds.meets(trial) for trial in trials)
+        if within and len(trials) >= sum(schedule.ROUNDS):
+            break
+        for recipe in _proposed(bench, view, search, trials, count):
+            if not schedule.allows(bench.options, [trial.seconds for trial in trials], within):
                 return trials
             epochs = epochs or verifying(bench, clock, recipe)
             trained = replace(recipe, training=training_for(bench, epochs))
