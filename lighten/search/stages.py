@@ -206,7 +206,7 @@ def look(
         if within and len(trials) >= sum(schedule.ROUNDS):
             break
         for recipe in _proposed(bench, view, search, trials, count):
-            if not schedule.allows(bench.options, [trial.seconds for trial in trials], within):
+            if not _another(bench, trials, within):
                 return trials
             epochs = epochs or verifying(bench, clock, recipe)
             trained = replace(recipe, training=training_for(bench, epochs))
@@ -217,6 +217,16 @@ def look(
             }
             trials.append(bench.verify(trained, "verify", predicted))
     return trials
+
+
+def _another(bench: Workbench, trials: Sequence[Trial], within: bool) -> bool:
+    """Whether there is time for another trial; written down, as all that a clock decides."""
+    seconds = [trial.seconds for trial in trials]
+    return bool(
+        bench.remember(
+            f"another/{len(trials)}", lambda: schedule.allows(bench.options, seconds, within)
+        )
+    )
 
 
 def _proposed(
