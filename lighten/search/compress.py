@@ -17,7 +17,7 @@ from lighten.core.recipe import Recipe
 from lighten.core.task import Task
 from lighten.errors import RecipeError
 from lighten.network import trace
-from lighten.search import searcher, stages
+from lighten.search import pace, searcher, stages
 from lighten.search.options import Options
 from lighten.search.outcome import Findings, Named, Result, publish
 
@@ -49,8 +49,8 @@ def compress(
         known = stages.explore(bench, bounds)
         trials = stages.look(bench, known, search, clock)
         chosen = stages.best(trials, bounds)
-        epochs = stages.finishing(bench, clock, chosen)
-        recipe = replace(chosen.recipe, training=stages.training_for(bench, epochs))
+        epochs = pace.finishing(bench, clock, chosen)
+        recipe = replace(chosen.recipe, training=pace.training_for(bench, epochs))
         final = bench.verify(recipe, "finish", chosen.predicted)
         controls = stages.control(bench, recipe) if options.control else []
         findings = stages.gather(bench, known, [*trials, final], controls)

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from lighten import backends, train
+from lighten import backends
 from lighten.core.budget import Budget
 from lighten.core.progress import Progress
 from lighten.core.protocols import Backend, Searcher
-from lighten.core.recipe import Recipe, Training
+from lighten.core.recipe import Recipe
 from lighten.core.task import Task
 from lighten.core.trial import Trial
-from lighten.errors import InputError, RecipeError
+from lighten.errors import InputError
 from lighten.measure import latency
 from lighten.network import Graph
 from lighten.program import empty
 from lighten.run import RunFolder
-from lighten.search import predict, schedule, sensitivity
+from lighten.search import pace, predict, schedule, sensitivity
 from lighten.search.correct import corrected
 from lighten.search.evidence import evidence
 from lighten.search.latency_model import LatencyModel
@@ -36,8 +32,6 @@ from lighten.search.solver import front
 from lighten.search.space import Space
 from lighten.search.space import space as space_of
 from lighten.search.workbench import Workbench, choose_backend
-
-FIRST_STEPS, SPEED_STEPS = 2, 8  # training steps: to warm up, and timed to share out the time
 
 
 @dataclass(frozen=True)
@@ -135,61 +129,6 @@ def explore(bench: Workbench, bounds: Bounds) -> Explored:
     return Explored(bounds, space.bounded(problem, bounds.aims).weighed({}), model)
 
 
-def verifying(bench: Workbench, clock: Callable[[], float], first: Recipe) -> float:
-    """Epochs of a verifying trial, timed on a few steps of the first network to be tried."""
-    options = bench.options
-    if options.epochs is not None:
-        return schedule.verifying(options, 0.0, 1.0, options.epochs)
-    epoch = bench.remember("epoch_seconds", lambda: _epoch_seconds(bench, first))
-    spent = bench.remember("seconds_prepared", clock)
-    return schedule.verifying(options, spent, epoch, _most_epochs(bench))
-
-
-def finishing(bench: Workbench, clock: Callable[[], float], chosen: Trial) -> float:
-    """Epochs of the final training of what was chosen, timed on a few steps of its own."""
-    options = bench.options
-    if options.epochs is not None:
-        return options.epochs
-    recipe = chosen.recipe
-    key = f"epoch_seconds/{recipe.without_training().digest}"
-    epoch = bench.remember(key, lambda: _epoch_seconds(bench, recipe))
-    spent = bench.remember("seconds_looked", clock)
-    return schedule.finishing(options, spent, epoch, _most_epochs(bench))
-
-
-def _epoch_seconds(bench: Workbench, recipe: Recipe) -> float:
-    """What an epoch takes, with the original as the teacher: of some steps, less the first ones."""
-    try:
-        module = bench.cut(recipe)
-    except RecipeError:  # the trial will fail and say why
-        module = bench.graph.module
-    per_epoch = _steps(bench, 1.0)
-    first, _ = _steps_seconds(bench, module, FIRST_STEPS)
-    more, steps = _steps_seconds(bench, module, FIRST_STEPS + SPEED_STEPS)
-    return max((more - first) * per_epoch / max(steps - FIRST_STEPS, 1), 1e-3)
-
-
-def _steps_seconds(bench: Workbench, module: nn.Module, steps: int) -> tuple[float, int]:
-    few = training_for(bench, min(1.0, steps / _steps(bench, 1.0)))
-    began = time.monotonic()
-    history = train.fit(
-        copy.deepcopy(module),
-        bench.task,
-        few,
-        teacher=bench.graph.module,
-        session=train.Session(valid_every=0),
-    )
-    return time.monotonic() - began, history.steps
-
-
-def _steps(bench: Workbench, epochs: float) -> int:
-    return train.steps_of(training_for(bench, epochs), bench.task.train_size)
-
-
-def _most_epochs(bench: Workbench) -> float:
-    return schedule.most_epochs(_steps(bench, 1.0))
-
-
 def look(
     bench: Workbench, known: Explored, search: Searcher, clock: Callable[[], float]
 ) -> list[Trial]:
@@ -206,10 +145,10 @@ def look(
         if within and len(trials) >= sum(schedule.ROUNDS):
             break
         for recipe in _proposed(bench, view, search, trials, count):
-            if not _another(bench, trials, within):
+            if not pace.another(bench, trials, within):
                 return trials
-            epochs = epochs or verifying(bench, clock, recipe)
-            trained = replace(recipe, training=training_for(bench, epochs))
+            epochs = epochs or pace.verifying(bench, clock, recipe)
+            trained = replace(recipe, training=pace.training_for(bench, epochs))
             choice = known.space.choice(recipe)
             predicted = {
                 "loss": view.priced.loss(choice),
@@ -217,16 +156,6 @@ def look(
             }
             trials.append(bench.verify(trained, "verify", predicted))
     return trials
-
-
-def _another(bench: Workbench, trials: Sequence[Trial], within: bool) -> bool:
-    """Whether there is time for another trial; written down, as all that a clock decides."""
-    seconds = [trial.seconds for trial in trials]
-    return bool(
-        bench.remember(
-            f"another/{len(trials)}", lambda: schedule.allows(bench.options, seconds, within)
-        )
-    )
 
 
 def _proposed(
@@ -287,8 +216,3 @@ def gather(
         "searcher": bench.options.searcher,
     }
     return Findings(controls, sensitivity.per_layer(known.space), [*measured, *predicted], search)
-
-
-def training_for(bench: Workbench, epochs: float) -> Training:
-    """The training of every recipe here, at this length."""
-    return schedule.training(epochs, bench.task.train_size, bench.options.seed)
