@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -81,3 +82,17 @@ def test_forbidden_choices_are_far_away() -> None:
     assert second.meets
     assert apart >= 2
     assert second.loss >= first.loss - 1e-9
+
+
+def test_what_the_solver_prints_is_swallowed_and_ours_is_not(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    print("before")
+    with milp._hushed():
+        os.write(1, b"chatter")
+    print("after")
+    assert capfd.readouterr().out == "before\nafter\n"
+    with pytest.raises(ValueError, match="inside"), milp._hushed():
+        raise ValueError("inside")
+    print("still there")
+    assert capfd.readouterr().out == "still there\n"

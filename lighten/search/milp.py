@@ -10,8 +10,13 @@ is integer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -144,13 +149,35 @@ def _run(problem: Problem, layout: _Layout, rows: _Rows, seconds: float, excess:
     integrality[: layout.integers] = 1
     upper = np.ones(layout.width)
     upper[layout.slack] = excess
-    return milp(
-        cost,
-        integrality=integrality,
-        bounds=Bounds(np.zeros(layout.width), upper),
-        constraints=rows.constraint(),
-        options={"time_limit": seconds, "mip_rel_gap": 1e-3},
-    )
+    with _hushed():
+        return milp(
+            cost,
+            integrality=integrality,
+            bounds=Bounds(np.zeros(layout.width), upper),
+            constraints=rows.constraint(),
+            options={"time_limit": seconds, "mip_rel_gap": 1e-3},
+        )
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Nothing on stdout: HiGHS prints a line there now and then, whatever it is told."""
+    try:
+        flush = ctypes.CDLL(None).fflush
+        sys.stdout.flush()
+        kept = os.dup(1)
+    except (OSError, TypeError, AttributeError, ValueError):  # no C library, or no stdout
+        yield
+        return
+    try:
+        flush(None)
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        flush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _choose_once(problem: Problem, layout: _Layout, rows: _Rows) -> None:
