@@ -1,9 +1,8 @@
-"""What trials teach: predictions scaled to what was measured."""
+"""What trials teach: predictions corrected by what was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 
 import numpy as np
 from scipy.optimize import nnls
@@ -12,14 +11,17 @@ from lighten.core.trial import Trial
 from lighten.search.space import Space
 
 PRIOR = 1.0  # how many trials' worth of trust the first predictions get
+SPREAD = 0.05  # of a latency: what differs from network to network beyond any correction
+DOUBT = 0.5  # of a latency: how far off the model may be as a whole, as a factor or as an offset
+LEAST = 0.05  # of a latency limit stays, however wrong the predictions were
 
 
 def corrected(space: Space, history: Sequence[Trial], before_ms: float) -> Space:
-    """The same space with its limits and losses scaled to what the trials showed.
+    """The same space with its limits and losses corrected by what the trials showed.
 
-    Latency: the limit is divided by the median of measured ÷ predicted, where measured is the
-    ratio to the original, timed in turns, × the `before_ms` that the limit was made from: so a
-    disturbed baseline corrects itself. Loss: each kind of evidence counts by one factor, the
+    Latency: measured = offset + factor · predicted, where measured is the ratio to the original,
+    timed in turns, × the `before_ms` that the limit was made from: so a disturbed baseline corrects
+    itself. The limit is what has to be predicted for the wanted to be measured. Loss: each kind of evidence counts by one factor, the
     non-negative least-squares fit of how far the trained answers were from the original's, pulled
     towards one common factor while trials are few.
     """
@@ -27,14 +29,31 @@ def corrected(space: Space, history: Sequence[Trial], before_ms: float) -> Space
     if not trials or space.problem is None:
         return space
     limits = dict(space.limits)
-    ratios = [
-        t.predicted["measured_ratio"] * before_ms / t.predicted["latency"]
+    pairs = [
+        (t.predicted["latency"], t.predicted["measured_ratio"] * before_ms)
         for t in trials
         if t.predicted.get("latency") and t.predicted.get("measured_ratio")
     ]
-    if "latency" in limits and ratios:
-        limits["latency"] /= median(ratios)
+    if "latency" in limits and pairs:
+        offset, factor = latency_line(pairs, limits["latency"])
+        limits["latency"] = max((limits["latency"] - offset) / factor, LEAST * limits["latency"])
     return space.bounded(space.problem, limits).weighed(loss_factors(space, trials))
+
+
+def latency_line(pairs: Sequence[tuple[float, float]], typical: float) -> tuple[float, float]:
+    """(offset, factor) of measured = offset + factor · predicted, by least squares on relative
+    errors; few trials leave it near (0, 1), and `typical` is the latency that offsets compare to.
+
+    >>> offset, factor = latency_line([(1.0, 2.0), (0.5, 1.5), (2.0, 3.0)] * 9, 1.0)
+    >>> round(offset, 1), round(factor, 1)
+    (1.0, 1.0)
+    """
+    predicted, measured = np.array(pairs).T
+    rows = np.stack([typical / measured, predicted / measured], 1)
+    matrix = np.vstack([rows / SPREAD, np.eye(2) / DOUBT])
+    wanted = np.concatenate([np.ones(len(rows)) / SPREAD, [0.0, 1.0 / DOUBT]])
+    (offset, factor), *_ = np.linalg.lstsq(matrix, wanted, rcond=None)
+    return float(offset) * typical, max(float(factor), LEAST)
 
 
 def loss_factors(space: Space, trials: Sequence[Trial]) -> dict[str, float]:
