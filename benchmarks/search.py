@@ -81,7 +81,7 @@ def cases(mnist: Path) -> dict[str, Case]:
     """Everything that is searched, by name."""
     return {
         "digits": Case("zoo:digits_cnn", "builtin:digits", 15, 64, 0.1, 0.08, None, 2.0, 45.0),
-        "mnist": Case("zoo:lenet5", str(mnist), 3, 128, 0.02, 0.33, 0.01, 0.5, 45.0),
+        "mnist": Case("zoo:lenet5", str(mnist), 3, 128, 0.02, 1.0, 0.01, 0.5, 60.0),
     }
 
 

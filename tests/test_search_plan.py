@@ -17,7 +17,14 @@ from lighten.search.correct import corrected, loss_factors
 from lighten.search.limits import MARGIN, Bounds, check_possible
 from lighten.search.options import Options
 from lighten.search.problem import Node, Problem, Term
-from lighten.search.schedule import MOST_EPOCHS, allows, finishing, most_epochs, verifying
+from lighten.search.schedule import (
+    MOST_EPOCHS,
+    allows,
+    finishing,
+    most_epochs,
+    spared,
+    verifying,
+)
 from lighten.search.space import Place, Space
 from lighten.search.stages import best
 from lighten.search.workbench import Timing
@@ -103,7 +110,9 @@ def test_time_is_shared_out_and_control_runs_take_their_part() -> None:
 def test_slow_trials_are_stopped_after_two() -> None:
     options = Options(time=100.0)
     assert allows(options, [], True) and allows(options, [90.0], True)
-    assert allows(options, [10.0] * 2, True) and not allows(options, [10.0] * 3, True)
+    assert allows(options, [8.0] * 2, True) and not allows(options, [10.0] * 2, True)
+    assert allows(options, [10.0] * 3, True, spare=45.0)
+    assert spared(options, 20.0, 1.0, 40.0) == pytest.approx(92.0 - 5.0 - 20.0 - 40.0)
     assert allows(options, [10.0] * 6, False) and not allows(options, [10.0] * 7, False)
     assert allows(replace(options, epochs=3.0), [900.0] * 5, True)
 

@@ -48,11 +48,16 @@ def finishing(bench: Workbench, clock: Callable[[], float], chosen: Trial) -> fl
 def another(bench: Workbench, trials: Sequence[Trial], within: bool) -> bool:
     """Whether there is time for another trial; written down, as all that a clock decides."""
     seconds = [trial.seconds for trial in trials]
-    return bool(
-        bench.remember(
-            f"another/{len(trials)}", lambda: schedule.allows(bench.options, seconds, within)
-        )
-    )
+
+    def allowed() -> bool:
+        spare = 0.0
+        if trials and bench.options.epochs is None:
+            epoch = bench.remember("epoch_seconds", lambda: _epoch_seconds(bench, trials[0].recipe))
+            prepared = bench.remember("seconds_prepared", lambda: 0.0)
+            spare = schedule.spared(bench.options, prepared, epoch, _most_epochs(bench))
+        return schedule.allows(bench.options, seconds, within, spare)
+
+    return bool(bench.remember(f"another/{len(trials)}", allowed))
 
 
 def _epoch_seconds(bench: Workbench, recipe: Recipe) -> float:

@@ -11,8 +11,9 @@ ROUNDS = (3, 2, 1)  # recipes verified per round; predictions are corrected betw
 MORE_ROUNDS = (1, 1, 1)  # where none of those was within the limits
 MOST_EPOCHS, MOST_STEPS = 40.0, 4000  # of the final training, whichever is longer
 VERIFYING = 0.25  # share of the training time spent on choosing
-CHOOSING = 0.35  # share of the time that trials may take, all in all,
-TRIALS = 2  # after the first ones
+CHOOSING = 0.25  # share of the time that trials may take, all in all, after the first ones,
+SEEKING = 0.7  # and while none of them is within the limits
+TRIALS = 2  # the first ones
 SHORTEST, LONGEST = 0.02, 0.1  # a trial's training as a share of the final one
 LEAST = 0.4  # share of the time that training gets however long the preparations took
 RESERVE, RESERVED = 0.08, 5.0  # share of the time, and seconds, kept for measuring and scoring
@@ -32,15 +33,21 @@ def verifying(options: Options, spent: float, epoch_seconds: float, most: float)
     return min(LONGEST * finish, max(trial, SHORTEST * finish))
 
 
-def allows(options: Options, trials: Sequence[float], within: bool) -> bool:
+def allows(options: Options, trials: Sequence[float], within: bool, spare: float = 0.0) -> bool:
     """Whether there is time for another trial after those, which took so many seconds each.
 
-    Twice as much where none of them was `within` the limits.
+    More where none of them was `within` the limits, and the `spare` seconds that the longest
+    useful final training leaves over.
     """
     if options.epochs is not None or len(trials) < TRIALS:
         return True
-    share = CHOOSING if within else 2 * CHOOSING
-    return sum(trials) + sum(trials) / len(trials) <= share * options.time
+    share = CHOOSING if within else SEEKING
+    return sum(trials) + sum(trials) / len(trials) <= max(share * options.time, spare)
+
+
+def spared(options: Options, spent: float, epoch_seconds: float, most: float) -> float:
+    """Seconds left over by a final training of `most` epochs, `spent` seconds into the run."""
+    return _left(options, spent) - _trainings(options) * most * epoch_seconds
 
 
 def finishing(options: Options, spent: float, epoch_seconds: float, most: float) -> float:

@@ -134,16 +134,18 @@ def look(
 ) -> list[Trial]:
     """Verify the most promising recipes, round by round, correcting predictions in between.
 
-    Where trials turn out slow, fewer are made: what they take is lost to the final training. As
-    long as none is within the limits, there are more rounds.
+    Where trials turn out slow, fewer are made: what they take is lost to the final training. A
+    round that brings nothing better is the last; as long as none is within the limits, there are
+    more.
     """
     trials: list[Trial] = []
-    epochs = 0.0
+    epochs, leader = 0.0, None
     for count in (*schedule.ROUNDS, *schedule.MORE_ROUNDS):
         view = known.corrected(trials)
         within = any(known.bounds.meets(trial) for trial in trials)
-        if within and len(trials) >= sum(schedule.ROUNDS):
+        if within and (len(trials) >= sum(schedule.ROUNDS) or leader is best(trials, known.bounds)):
             break
+        leader = best(trials, known.bounds) if within else None
         for recipe in _proposed(bench, view, search, trials, count):
             if not pace.another(bench, trials, within):
                 return trials
