@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import traceback
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from lighten.errors import NetworkError
+from lighten.network.regions import without_regions
+from lighten.network.written import fold_written
 
 aten = torch.ops.aten
 
@@ -59,9 +62,12 @@ def _exported(net: nn.Module, examples: tuple[Tensor, ...], free: Any) -> fx.Gra
             warnings.simplefilter("ignore")
             program = torch.export.export(net, examples, dynamic_shapes=_for_signature(net, free))
             module: fx.GraphModule = program.module(check_guards=False)
+            without_regions(module)
+            fold_written(module)
             if _writes_through_views(module.graph):
                 _refuse_dropout(module.graph)
                 module = program.run_decompositions({}).module(check_guards=False)
+                without_regions(module)
             return module
     except NetworkError:
         raise
@@ -72,12 +78,16 @@ def _exported(net: nn.Module, examples: tuple[Tensor, ...], free: Any) -> fx.Gra
 
 
 def _for_signature(net: nn.Module, free: Any) -> Any:
-    """`dynamic_shapes` wants one tuple more where forward takes *args."""
+    """`dynamic_shapes` in the structure of forward's parameters: what falls into *args is nested.
+
+    `inspect` looks through decorators, as the export itself does.
+    """
     if free is None:
         return None
-    code = getattr(type(net).forward, "__code__", None)
-    takes_varargs = code is not None and bool(code.co_flags & 0x04) and code.co_argcount == 1
-    return (free,) if takes_varargs else free
+    parameters = inspect.signature(net.forward).parameters.values()
+    plain = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    varied = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return (*free[:plain], free[plain:]) if varied and len(free) > plain else free
 
 
 def _explained(net: nn.Module, examples: tuple[Tensor, ...], error: Exception) -> NetworkError:

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from lighten.errors import NetworkError, WeightsError
+from lighten.network.einsum import without_einsum
 from lighten.network.export import export, without_writes
 
 aten = torch.ops.aten
@@ -140,6 +141,7 @@ def _call_key(node: fx.Node) -> tuple[str, str]:
 def _lift_graph(exported: fx.GraphModule, net: nn.Module) -> Lifted:
     graph = exported.graph
     without_writes(graph)
+    without_einsum(graph)
     _drop_whole_slices(graph)
     modules = dict(net.named_modules(remove_duplicate=False))
     first_path = {id(module): path for path, module in net.named_modules()}

@@ -1,0 +1,80 @@
+"""Constants that a network's code writes into while it runs (index tables, masks), made once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+
+def fold_written(module: fx.GraphModule) -> None:
+    """Where in-place writes touch only constants, those are computed here and stored as buffers.
+
+    A constant is what no input, parameter or batch size reaches. The ops run in their order, so
+    that every reader outside finds the numbers it would have found.
+    """
+    graph = module.graph
+    steady = _constants(module)
+    if not any(_mutates(node) for node in steady):
+        return
+    values: dict[fx.Node, Any] = {}
+    made: dict[fx.Node, list[tuple[Tensor, str]]] = {}
+    for node in list(graph.nodes):
+        if node in steady:
+            values[node] = _value(module, node, values)
+            continue
+        for source in [n for n in node.all_input_nodes if n in steady and n.op != "get_attr"]:
+            if isinstance(values[source], Tensor):
+                name = _stored(module, source, values[source], made)
+                with graph.inserting_before(node):
+                    get = graph.create_node("get_attr", name)
+                get.meta.update(source.meta)
+                node.replace_input_with(source, get)
+    for node in reversed(list(graph.nodes)):
+        if node in steady and not node.users and node.op != "placeholder":
+            graph.erase_node(node)
+
+
+def _constants(module: fx.GraphModule) -> set[fx.Node]:
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    found: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            if str(node.target) not in parameters:
+                found.add(node)
+        elif node.op == "call_function" and "dropout" not in str(node.target):
+            if all(source in found for source in node.all_input_nodes):
+                found.add(node)
+    return found
+
+
+def _mutates(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return node.op == "call_function" and schema is not None and bool(schema.is_mutable)
+
+
+def _value(module: fx.GraphModule, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+    if node.op == "get_attr":
+        owner, _, leaf = str(node.target).rpartition(".")
+        value = getattr(module.get_submodule(owner), leaf)
+        return value.clone() if isinstance(value, Tensor) else value
+    args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+    with torch.no_grad():
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _stored(
+    module: fx.GraphModule,
+    node: fx.Node,
+    value: Tensor,
+    made: dict[fx.Node, list[tuple[Tensor, str]]],
+) -> str:
+    """The buffer that holds what the node's tensor is at this moment."""
+    for kept, name in made.setdefault(node, []):
+        if torch.equal(kept, value):
+            return name
+    name = f"constant_of_{node.name}_{len(made[node])}"
+    module.register_buffer(name, value.clone(), persistent=False)
+    made[node].append((value.clone(), name))
+    return name
