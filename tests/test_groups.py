@@ -65,7 +65,15 @@ EXPECTED: dict[str, dict[str, tuple[int, dict[tuple[str, int], tuple[int, ...]]]
         "up": (4, {("up", 1): (0,), ("join", 1): (6,)}),
         "join": (8, {("join", 0): (0,), ("head", 1): (0,)}),
     },
-    "Heads": {"qkv": (4, {("qkv", 0): (0, 4, 8, 12, 16, 20), ("out", 1): (0, 4)})},
+    "Heads": {
+        "qkv": (
+            2,
+            {
+                ("qkv", 0): tuple(8 * part + i for part in range(3) for i in range(4)),
+                ("out", 1): (0, 1, 2, 3),
+            },
+        )
+    },
 }
 
 

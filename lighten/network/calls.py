@@ -19,6 +19,9 @@ FUNCTIONS: dict[Any, str] = {
     aten.conv_transpose2d.input: "conv_transpose",
     aten.conv_transpose3d.input: "conv_transpose",
     aten.linear.default: "linear",
+    aten.addmm.default: "projection",
+    aten.matmul.default: "projection",
+    aten.mm.default: "projection",
     aten.batch_norm.default: "channelwise",
     aten.instance_norm.default: "channelwise",
     aten.prelu.default: "channelwise",
@@ -37,12 +40,16 @@ MODULES: tuple[tuple[Any, str], ...] = (
     (nn.Embedding, "embedding"),
     ((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d), "elementwise"),
 )
+# what a projection (x · w, with w stored as [in, out]) calls its arguments
+PROJECTION = {"mat1": "input", "mat2": "weight", "other": "weight"}
 WEIGHTS = ("weight", "bias", "running_mean", "running_var")
 
 
 @dataclass(frozen=True)
 class Call:
     """A node with weights: its `kind`, the node it reads, the names of its weights by role.
+
+    A "projection" is a linear layer whose weight is [in, out].
 
     `weights` maps "weight", "bias", "running_mean", "running_var" to full parameter names; a role
     whose tensor is computed rather than stored is in `computed`.
@@ -67,9 +74,19 @@ def as_call(node: fx.Node, modules: Mapping[str, nn.Module]) -> Call | None:
     """The node as a call with weights, or None where it is none."""
     if node.op == "call_module":
         return _of_module(node, modules[str(node.target)])
-    if node.op == "call_function" and node.target in FUNCTIONS:
-        return _of_function(node)
-    return None
+    if node.op != "call_function" or node.target not in FUNCTIONS:
+        return None
+    call = _of_function(node)
+    free = call.kind == "projection" and not _is_stored_matrix(call, modules)
+    return None if free else call
+
+
+def _is_stored_matrix(call: Call, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a product's second operand is a stored parameter [in, out]."""
+    if "weight" not in call.weights:
+        return False
+    owner, _, leaf = call.weights["weight"].rpartition(".")
+    return bool(getattr(modules[owner], leaf).ndim == 2)
 
 
 def _of_module(node: fx.Node, module: nn.Module) -> Call | None:
@@ -88,6 +105,10 @@ def _of_module(node: fx.Node, module: nn.Module) -> Call | None:
 
 def _of_function(node: fx.Node) -> Call:
     named = bound(node)
+    if FUNCTIONS[node.target] == "projection":
+        named = {"bias" if "mat1" in named else "input": named["self"]} | {
+            PROJECTION[name]: value for name, value in named.items() if name in PROJECTION
+        }
     values = {role: named.get(role) for role in WEIGHTS}
     stored = {
         role: str(value.target)

@@ -9,13 +9,14 @@ normalisations    carry the channel's atom; GroupNorm joins each of its groups
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from lighten.network.calls import Call
-from lighten.network.labels import along, compressed, narrowed, spread, varying
+from lighten.network.labels import along, compressed, narrowed, spread, together, varying
 
 if TYPE_CHECKING:
     from lighten.network.propagate import Labelling
@@ -77,6 +78,14 @@ def _linear(state: Labelling, call: Call, shape: tuple[int, ...]) -> Tensor:
     return spread(made, shape, len(shape) - 1)
 
 
+def _projection(state: Labelling, call: Call, shape: tuple[int, ...]) -> Tensor:
+    weight = call.weights["weight"]
+    state.atoms.join(_channels(state, call, -1), state.slot(weight, 0, "consumer"))
+    made = state.slot(weight, 1, "producer")
+    _bias(state, call, made)
+    return spread(made, shape, len(shape) - 1)
+
+
 def _bias(state: Labelling, call: Call, made: Tensor, role: str = "producer") -> None:
     if "bias" in call.weights:
         state.atoms.join(made, state.slot(call.weights["bias"], 0, role))
@@ -101,9 +110,8 @@ def _group_norm(state: Labelling, call: Call, shape: tuple[int, ...]) -> Tensor:
 
 def _layer_norm(state: Labelling, call: Call, shape: tuple[int, ...]) -> Tensor:
     labels = state.read(call.input)
-    normalized = int(call.settings["normalized"])
-    state.freeze_along(labels, range(len(shape) - normalized, len(shape)), "is normalised over")
-    return labels
+    inner = range(len(shape) - int(call.settings["normalized"]), len(shape))
+    return state.whole(labels, inner, "is normalised over")
 
 
 def _embedding(state: Labelling, call: Call, shape: tuple[int, ...]) -> Tensor:
@@ -119,6 +127,7 @@ RULES: dict[str, Callable[[Labelling, Call, tuple[int, ...]], Tensor]] = {
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "linear": _linear,
+    "projection": _projection,
     "channelwise": _channelwise,
     "group_norm": _group_norm,
     "layer_norm": _layer_norm,
@@ -129,10 +138,13 @@ RULES: dict[str, Callable[[Labelling, Call, tuple[int, ...]], Tensor]] = {
 
 def matmul(state: Labelling, left: Tensor, right: Tensor, shape: tuple[int, ...]) -> Tensor:
     """a @ b: the contracted atoms join; rows of a or columns of b pass where the other is free of
-    channels; anything else is frozen.
+    channels; where one varies along the dimensions before (heads), each of those goes as a whole.
     """
-    rows, columns = varying(compressed(left)), varying(compressed(right))
+    left, right = compressed(left), compressed(right)
+    rows, columns = varying(left), varying(right)
     last, before = left.ndim - 1, right.ndim - 2
+    if any(d < last - 1 for d in rows) or any(d < before for d in columns):
+        return spread_heads(heads(state, (left, right)), shape)
     if rows in ([], [last]) and columns in ([], [before]) and left.ndim > 1 and right.ndim > 1:
         state.atoms.join(along(left, -1), along(right, -2))
         return state.fresh(shape)
@@ -143,3 +155,25 @@ def matmul(state: Labelling, left: Tensor, right: Tensor, shape: tuple[int, ...]
     for labels in (left, right):
         state.atoms.freeze(narrowed(labels), "a matrix product reads it along several dimensions")
     return state.fresh(shape)
+
+
+def heads(state: Labelling, operands: Sequence[Tensor]) -> Tensor:
+    """The operands of one product per head: each head goes as a whole, in all of them.
+
+    Returns the joined labels of the dimensions before the last two, each of size 1 there.
+    """
+    found: list[Tensor] = []
+    for labels in operands:
+        whole = together(state.atoms, labels, (-2, -1)) if labels.ndim > 1 else labels
+        if any(size > 1 for size in labels.shape[:-2]):
+            found.append(whole[..., :1, :1])
+    shape = torch.broadcast_shapes(*(labels.shape for labels in found))  # type: ignore[no-untyped-call]
+    wide = [labels.expand(shape) for labels in found]
+    for labels in wide[1:]:
+        state.atoms.join(wide[0], labels)
+    return compressed(state.atoms.find(wide[0]))
+
+
+def spread_heads(joined: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Labels of `shape` that follow the heads along its leading dimensions."""
+    return joined[(None,) * (len(shape) - joined.ndim)].expand(shape)

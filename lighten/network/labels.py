@@ -7,7 +7,7 @@ union-find over the labels; a class with a frozen atom cannot be cut, and says w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,19 @@ def spread(vector: Tensor, shape: Sequence[int], dim: int) -> Tensor:
     view = [1] * len(shape)
     view[dim] = len(vector)
     return vector.view(view).expand(tuple(shape))
+
+
+def together(atoms: Atoms, labels: Tensor, dims: Iterable[int]) -> Tensor:
+    """Join the labels along each of `dims`, so that none of them can be cut by itself.
+
+    Returns the labels, which then vary along other dimensions only.
+    """
+    for dim in dims:
+        if labels.shape[dim] > 1:
+            first = labels.narrow(dim, 0, 1)
+            atoms.join(first.expand(labels.shape), labels)
+            labels = atoms.find(first).expand(labels.shape)
+    return compressed(labels)
 
 
 def rectangular(atoms: Atoms, labels: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from torch import Tensor, fx, nn
 
 from lighten.network import contract
 from lighten.network.calls import as_call
-from lighten.network.labels import Atoms, compressed, rectangular, varying
-from lighten.network.rules import MOVEMENT, rule_of, shape_of
+from lighten.network.labels import Atoms, compressed, rectangular, together, varying
+from lighten.network.rules import MOVEMENT, OPEN, rule_of, shape_of
 
 
 class Labelling:
@@ -36,6 +36,7 @@ class Labelling:
         self.free: dict[str, Tensor] = {}
         self.values: dict[fx.Node, Any] = {}
         self.loose: set[fx.Node] = set()
+        self._known: dict[fx.Node, Any] = {}
         for node in module.graph.nodes:
             self.values[node] = self._label(node)
         self._settle()
@@ -57,6 +58,26 @@ class Labelling:
             self.roles[key] = role
         return self.slots[key]
 
+    def constant(self, node: Any) -> Any:
+        """The value of something that no input reaches; None where one does."""
+        if not isinstance(node, fx.Node):
+            return node
+        if node not in self._known:
+            self._known[node] = self._computed(node)
+        return self._known[node]
+
+    def _computed(self, node: fx.Node) -> Any:
+        if node.op == "get_attr":
+            return self.tensors[str(node.target)]
+        if node.target is torch.ops.aten.sym_size.int:
+            return int(node.args[0].meta["val"].shape[node.args[1]])  # type: ignore[union-attr]
+        sources = {source: self.constant(source) for source in node.all_input_nodes}
+        if node.op != "call_function" or any(value is None for value in sources.values()):
+            return None
+        args, kwargs = fx.map_arg((node.args, node.kwargs), sources.__getitem__)
+        with torch.no_grad():
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+
     def fresh(self, shape: Sequence[int], reason: str = "") -> Tensor:
         """Labels of something without channels: one atom everywhere."""
         return self.atoms.fresh(1, reason).view([1] * len(shape)).expand(tuple(shape))
@@ -66,6 +87,17 @@ class Labelling:
         wanted = {dim % labels.ndim for dim in dims} if labels.ndim else set()
         if wanted & set(varying(labels)):
             self.atoms.freeze(labels, reason)
+
+    def whole(self, labels: Tensor, dims: Iterable[int], reason: str) -> Tensor:
+        """Labels that may not be cut along `dims`: joined there where they also vary along another
+        dimension (a head goes as a whole), frozen where they do not.
+        """
+        fixed = {dim % labels.ndim for dim in dims}
+        found = set(varying(labels))
+        if found - fixed:
+            return together(self.atoms, labels, found & fixed)
+        self.freeze_along(labels, fixed, reason)
+        return labels
 
     def unhandled(self, reason: str, nodes: Iterable[fx.Node], shape: Sequence[int]) -> Tensor:
         """Freeze what goes in and what comes out."""
@@ -87,6 +119,8 @@ class Labelling:
             return None
         call = as_call(node, self.modules)
         if call is not None:
+            if call.kind not in ("layer_norm", "elementwise"):
+                self._close(call.input)
             return self._closed(node, contract.contract(self, call, shape_of(node)))
         if isinstance(node.target, str) or not isinstance(node.target, torch._ops.OpOverload):
             return self._plain(node)
@@ -107,7 +141,13 @@ class Labelling:
         if inputs and all(n in self.loose for n in inputs) and name in MOVEMENT:
             self.loose.add(node)
         rule = rule_of(node, name)
-        return self._unknown(node) if rule is None else self._closed(node, rule(self, node, name))
+        if rule is None:
+            return self._unknown(node)
+        if rule in OPEN:
+            return rule(self, node, name)
+        for source in inputs:
+            self._close(source)
+        return self._closed(node, rule(self, node, name))
 
     def _unknown(self, node: fx.Node) -> Any:
         name = str(node.target).removesuffix(".default")
@@ -126,6 +166,11 @@ class Labelling:
         value = self.values[node]
         listed = isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value)
         return node.op == "get_attr" or isinstance(value, Tensor) or listed
+
+    def _close(self, node: fx.Node) -> None:
+        """Make the node's labels vary along one dimension at most."""
+        if node not in self.loose:
+            self.values[node] = self._closed(node, self.values[node])
 
     def _closed(self, node: fx.Node, value: Any) -> Any:
         if node in self.loose:

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 
 from lighten.network import contract
 from lighten.network.calls import bound
-from lighten.network.labels import along, compressed, narrowed, spread, varying
+from lighten.network.labels import along, compressed, narrowed, rectangular, spread, varying
 
 if TYPE_CHECKING:
     from lighten.network.propagate import Labelling
@@ -34,7 +34,7 @@ ELEMENTWISE = frozenset(
     "sigmoid tanh clamp clamp_min clamp_max neg abs exp log sqrt rsqrt reciprocal square sign erf "
     "add sub rsub mul div pow maximum minimum where clone contiguous to _to_copy type_as detach "
     "alias dropout feature_dropout alpha_dropout logsigmoid softsign tanhshrink hardshrink "
-    "softshrink threshold rrelu nan_to_num lerp addcmul addcdiv sin cos".split()
+    "softshrink threshold rrelu nan_to_num lerp addcmul addcdiv sin cos fake_quantize".split()
 )
 SPATIAL = frozenset(
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
@@ -44,6 +44,7 @@ SPATIAL = frozenset(
 )
 REDUCTION = frozenset("mean sum amax amin var std prod logsumexp".split())
 ALONG = frozenset("softmax _softmax log_softmax _log_softmax cumsum cumprod".split())
+COUNTING = frozenset("arange linspace eye tril_indices triu_indices scalar_tensor".split())
 CREATION = frozenset(
     "zeros ones full empty zeros_like ones_like full_like new_zeros new_ones new_full".split()
 )
@@ -58,9 +59,7 @@ def _movement(state: Labelling, node: fx.Node, name: str) -> Any:
     if name in IN_PLACE:
         dims = bound(node)[IN_PLACE[name]]
         labels = state.read(node.all_input_nodes[0])
-        state.freeze_along(
-            labels, [dims] if isinstance(dims, int) else dims, f"{name} fixes its place"
-        )
+        state.whole(labels, [dims] if isinstance(dims, int) else dims, f"{name} fixes its place")
 
     def value(source: fx.Node) -> Any:
         return state.read(source) if state.is_tensor(source) else state.values[source]
@@ -82,32 +81,38 @@ def _elementwise(state: Labelling, node: fx.Node, name: str) -> Tensor:
     aligned = [labels[(None,) * (len(shape) - labels.ndim)] for labels in operands]
     taken = {d for labels in aligned for d in varying(labels)}
     joined: list[Tensor] = []
+    fixed: set[int] = set()
     for labels in aligned:
         if any(labels.shape[d] == 1 and shape[d] > 1 for d in taken):
             state.atoms.freeze(narrowed(labels), "is spread over the channels of another tensor")
+            fixed |= {d for d in range(len(shape)) if labels.shape[d] > 1}
         else:
             joined.append(labels.expand(shape))
+    if not joined:
+        return state.fresh(shape, "is an outer product")
     for labels in joined[1:]:
         state.atoms.join(joined[0], labels)
-    return state.atoms.find(joined[0]) if joined else state.fresh(shape, "is an outer product")
+    result = compressed(state.atoms.find(joined[0]))
+    return state.whole(result, fixed, "meets a tensor that is spread over other channels")
 
 
 def _spatial(state: Labelling, node: fx.Node, name: str) -> Tensor:
     """Resampling over space: channels stay, positions change."""
     labels, shape = state.read(node.all_input_nodes[0]), shape_of(node)
-    state.freeze_along(labels, range(2, labels.ndim), f"{name} mixes positions that are cut")
+    labels = state.whole(labels, range(2, labels.ndim), f"{name} mixes positions that are cut")
+    labels = rectangular(state.atoms, labels)
     return spread(along(labels, 1), shape, 1)
 
 
 def _reduction(state: Labelling, node: fx.Node, name: str) -> Tensor:
-    """A reduction: fine over space, frozen over channels."""
+    """A reduction: fine over space and inside heads, frozen over channels."""
     labels, shape = state.read(node.all_input_nodes[0]), shape_of(node)
     dims = bound(node).get("dim")
     every = list(range(labels.ndim))
     over = every if dims in (None, []) else [dims] if isinstance(dims, int) else list(dims)
     over = [d % labels.ndim for d in over]
+    labels = state.whole(labels, over, f"{name} is taken over its channels")
     if set(over) & set(varying(labels)):
-        state.atoms.freeze(labels, f"{name} is taken over its channels")
         return state.fresh(shape)
     for dim in over:
         labels = labels.narrow(dim, 0, 1)
@@ -119,8 +124,7 @@ def _reduction(state: Labelling, node: fx.Node, name: str) -> Tensor:
 
 def _along(state: Labelling, node: fx.Node, name: str) -> Tensor:
     labels = state.read(node.all_input_nodes[0])
-    state.freeze_along(labels, [bound(node)["dim"]], f"{name} runs over its channels")
-    return labels
+    return state.whole(labels, [bound(node)["dim"]], f"{name} runs over its channels")
 
 
 def _creation(state: Labelling, node: fx.Node, name: str) -> Tensor:
@@ -128,6 +132,29 @@ def _creation(state: Labelling, node: fx.Node, name: str) -> Tensor:
     shape = shape_of(node)
     dim = 1 if len(shape) > 1 else 0
     return spread(state.atoms.fresh(shape[dim]), shape, dim) if shape else state.fresh(shape)
+
+
+def _counting(state: Labelling, node: fx.Node, name: str) -> Tensor:
+    """A constant that is the same whatever is cut."""
+    return state.fresh(shape_of(node))
+
+
+def _index(state: Labelling, node: fx.Node, name: str) -> Any:
+    """Known places: executed on the labels, which stay whole along the dimensions indexed."""
+    named = bound(node)
+    given = named["indices"] if name == "index" else [named["index"]]
+    first = 0 if name == "index" else named["dim"]
+    places = [i if i is None else state.constant(i) for i in given]
+    if any(place is None for place, i in zip(places, given, strict=True) if i is not None):
+        inputs = [n for n in node.all_input_nodes if state.is_tensor(n)]
+        return state.unhandled(f"{name} depends on the input", inputs, shape_of(node))
+    labels = state.read(named["self"])
+    dims = [first + at for at, place in enumerate(places) if place is not None]
+    labels = state.whole(labels, dims, f"{name} fixes its place")
+    if name == "index":
+        return compressed(torch.ops.aten.index.Tensor(labels, places))
+    where: Any = places[0]
+    return compressed(torch.index_select(labels, first, where))
 
 
 def _padding(state: Labelling, node: fx.Node, name: str) -> Tensor:
@@ -160,14 +187,19 @@ def _matmul(state: Labelling, node: fx.Node, name: str) -> Tensor:
 
 
 def _attention(state: Labelling, node: fx.Node, name: str) -> Tensor:
-    """softmax(q k^T) v: q's and k's features join, the result has v's."""
-    named = bound(node)
+    """softmax(q k^T) v: whole heads where there are several, else q's features join k's."""
+    named, shape = bound(node), shape_of(node)
     query, key, value = (state.read(named[part]) for part in ("query", "key", "value"))
+    mask = named["attn_mask"]
+    masks = [state.read(mask)] if isinstance(mask, fx.Node) and state.is_tensor(mask) else []
+    if any(d < x.ndim - 2 for x in (query, key, value, *masks) for d in varying(x)):
+        if named["enable_gqa"]:
+            times = query.shape[-3] // key.shape[-3]
+            key, value = (x.repeat_interleave(times, -3) for x in (key, value))
+        return contract.spread_heads(contract.heads(state, (query, key, value, *masks)), shape)
     for labels in (query, key, value):
-        others = [d for d in varying(labels) if d != labels.ndim - 1]
-        state.freeze_along(labels, others, "attention reads it along several dimensions")
+        state.freeze_along(labels, [labels.ndim - 2], "attention reads it along its positions")
     state.atoms.join(along(query, -1), along(key, -1))
-    shape = shape_of(node)
     return spread(along(value, -1), shape, len(shape) - 1)
 
 
@@ -178,10 +210,15 @@ RULES: tuple[tuple[frozenset[str], Rule], ...] = (
     (REDUCTION, _reduction),
     (ALONG, _along),
     (CREATION, _creation),
+    (COUNTING, _counting),
     (PADDING, _padding),
+    (frozenset(("index", "index_select")), _index),
     (frozenset(("matmul", "bmm", "mm")), _matmul),
     (frozenset(("scaled_dot_product_attention",)), _attention),
 )
+
+# rules that take labels along several dimensions at once; all others get them along one
+OPEN = (_movement, _elementwise, _spatial, _reduction, _along, _matmul, _attention, _index)
 
 
 def rule_of(node: fx.Node, name: str) -> Rule | None:

@@ -113,12 +113,13 @@ def _slice_(module: nn.Module, axes: Mapping[str, tuple[Axis, ...]], gone: Tenso
         if first is None:
             continue
         if id(value) not in made:
-            made[id(value)] = sliced(value.detach(), axes[first], gone)
+            made[id(value)] = small = sliced(value.detach(), axes[first], gone)
+            if isinstance(value, nn.Parameter):
+                made[id(value)] = nn.Parameter(small, value.requires_grad)
         owner, _, leaf = name.rpartition(".")
         part = module.get_submodule(owner)
         if isinstance(value, nn.Parameter):
-            part._parameters[leaf] = nn.Parameter(made[id(value)], value.requires_grad)
-            made[id(value)] = part._parameters[leaf]  # type: ignore[assignment]
+            part._parameters[leaf] = made[id(value)]  # type: ignore[assignment]
         else:
             part._buffers[leaf] = made[id(value)]
 
@@ -173,12 +174,13 @@ def _delete_(module: nn.Module, path: str) -> None:
 
 def _contracted(node: fx.Node, modules: Mapping[str, nn.Module]) -> list[fx.Node]:
     """The values whose channels the node sums over."""
-    if node.target in (aten.matmul.default, aten.bmm.default, aten.mm.default):
-        return node.all_input_nodes
     if node.target is aten.scaled_dot_product_attention.default:
         return node.all_input_nodes[:2]
     call = as_call(node, modules)
-    return [call.input] if call and call.kind in ("conv", "conv_transpose", "linear") else []
+    if call is None and node.target in (aten.matmul.default, aten.bmm.default, aten.mm.default):
+        return node.all_input_nodes
+    contracting = ("conv", "conv_transpose", "linear", "projection")
+    return [call.input] if call and call.kind in contracting else []
 
 
 def _mask_(

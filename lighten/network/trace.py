@@ -17,10 +17,11 @@ from lighten.network.cost import BYTES, macs
 from lighten.network.graph import Block, Graph, Layer
 from lighten.network.groups import Coupling, Reasons, couple
 from lighten.network.lift import as_examples, lift
-from lighten.network.load import fingerprint
 from lighten.network.propagate import Labelling
+from lighten.network.weights import fingerprint
 
-CUTTABLE = ("conv", "conv_transpose", "linear")
+# kinds of calls whose output channels can be cut → the side of their weight that makes them
+CUTTABLE = {"conv": 0, "conv_transpose": 1, "linear": 0, "projection": 1}
 
 
 def trace(net: nn.Module, example: Any, ignore: Sequence[str] = ()) -> Graph:
@@ -129,14 +130,14 @@ def _layers(
     for node, call in calls:
         settings = _settings(call, state)
         kind = _kind(node, call, state)
-        source = tuple(call.input.meta["val"].shape[1:])
-        out = tuple(node.meta["val"].shape[1:])
+        # of one sample, whether or not a view has merged the batch of one with other dimensions
+        source, out = tuple(call.input.meta["val"].shape), tuple(node.meta["val"].shape)
         before = found.get(call.layer)
         found[call.layer] = Layer(
             name=call.layer,
             kind=kind,
-            input=source,
-            output=out,
+            input=source[1:],
+            output=out[1:],
             macs=macs(kind, settings, source, out) + (before.macs if before else 0),
             parameters=sum(state.tensors[n].numel() for n in _trainable(call, state)),
             activation_bytes=BYTES * prod(out) + (before.activation_bytes if before else 0),
@@ -156,7 +157,11 @@ def _kind(node: fx.Node, call: Call, state: Labelling) -> str:
             if base.__module__.startswith("torch.nn.modules"):
                 return base.__name__.lower()
     dims = node.meta["val"].ndim - 2
-    names = {"conv": f"conv{dims}d", "conv_transpose": f"convtranspose{dims}d"}
+    names = {
+        "projection": "linear",
+        "conv": f"conv{dims}d",
+        "conv_transpose": f"convtranspose{dims}d",
+    }
     return names.get(call.kind, call.kind.replace("_", ""))
 
 
@@ -164,7 +169,8 @@ def _settings(call: Call, state: Labelling) -> Mapping[str, Any]:
     """What the cost and the latency model need: weight shape, strides, padding, groups."""
     settings = dict(call.settings)
     if "weight" in call.weights:
-        settings["weight"] = tuple(state.tensors[call.weights["weight"]].shape)
+        shape = tuple(state.tensors[call.weights["weight"]].shape)
+        settings["weight"] = shape[::-1] if call.kind == "projection" else shape
     module = state.modules.get(call.layer)
     for name in ("kernel_size", "stride", "padding", "dilation"):
         if hasattr(module, name):
@@ -177,8 +183,7 @@ def _uncut(call: Call, reasons: Reasons) -> str:
     """Why the layer's output channels cannot be cut."""
     if call.kind not in CUTTABLE or "weight" not in call.weights:
         return ""
-    side = 1 if call.kind == "conv_transpose" else 0
-    return "; ".join(reasons.get((call.weights["weight"], side), ()))
+    return "; ".join(reasons.get((call.weights["weight"], CUTTABLE[call.kind]), ()))
 
 
 def _fingerprint(module: fx.GraphModule) -> str:
