@@ -203,3 +203,34 @@ def test_openvino_runs_each_convolution_in_the_precision_it_claims(integer: bool
     ]
     assert len(kernels) == 2
     assert all(kernel.endswith("_I8" if integer else "_f32") for kernel in kernels), kernels
+
+
+@pytest.mark.parametrize("name", backends.available())
+def test_zeros_around_a_max_pool_stay_zeros(name: str) -> None:
+    """onnxruntime fuses them into the pool's own padding, which is −∞."""
+    b = Builder()
+    x = b.op("unary", b.input("x", (2, 6, 6)), function="neg")
+    x = b.op("pad", x, pads=(0, 1, 1, 0, 1, 1), value=0.0)
+    window = {"kernel": (3, 3), "strides": (2, 2), "pads": (0,) * 4, "dilations": (1, 1)}
+    program = b.finish(b.op("pool", x, function="max", ceil=False, include_pad=False, **window))
+    given = np.abs(np.random.default_rng(0).normal(size=(2, 2, 6, 6))).astype(np.float32)
+    (found,) = backends.get(name).compile(program)(given)
+    assert np.allclose(found, interpret(program, given)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", backends.available())
+def test_truth_choice_and_places_that_flow(name: str) -> None:
+    b = Builder()
+    tokens, x = b.input("tokens", (5,)), b.input("x", (5, 3))
+    two, zero = b.store("two", np.float32(2)), b.store("zero", np.float32(0))
+    seen = b.op("reshape", b.op("binary", two, tokens, function="less"), shape=(5, 1))
+    chosen = b.op("where", seen, x, zero)
+    same = b.op("binary", tokens, two, function="equal")
+    picked = b.op("gather", x, tokens, axis=0)
+    program = b.finish(chosen, same, picked)
+    rng = np.random.default_rng(0)
+    given = (rng.integers(0, 5, (4, 5)), rng.normal(size=(4, 5, 3)).astype(np.float32))
+    for found, wanted in zip(
+        backends.get(name).compile(program)(*given), interpret(program, *given), strict=True
+    ):
+        assert np.allclose(found, wanted, atol=1e-6)

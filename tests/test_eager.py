@@ -94,6 +94,7 @@ CASES: list[Case] = [
     *(("binary", name, ((3, 4), (4,)), {"function": name}) for name in BINARY),
     ("binary", "stored", ((3, 4), normal(2, 1, 4)), {"function": "sub", "activation": "relu"}),
     ("binary", "stored first", (normal(4), (3, 4)), {"function": "div"}),
+    ("where", "broadcast", (normal(3, 1), (3, 4), (4,)), {}),
     ("softmax", "axis", ((3, 4, 5),), {"axis": 1}),
     ("pool", "max", ((2, 7, 6),), window("max", strides=(2, 2), pads=(1,) * 4)),
     ("pool", "max ceil", ((2, 7, 8),), window("max", strides=(2, 3), ceil=True)),
@@ -172,7 +173,7 @@ def arrays(program: Program, n: int = 3, shift: float = 0.0) -> list[np.ndarray]
 
 def worst(found: np.ndarray, wanted: np.ndarray) -> float:
     assert found.shape == wanted.shape
-    return float(np.abs(found - wanted).max() / np.abs(wanted).max())
+    return float(np.abs(found - wanted).max() / max(np.abs(wanted).max(), 1e-30))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]} {case[1]}")

@@ -321,10 +321,13 @@ def test_an_output_that_is_an_input_and_one_given_twice() -> None:
 
 UNKNOWN: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], list[str]]] = {
     "two ops, both named": (
-        lambda _, x: torch.cumsum(x.relu(), 1) + torch.sort(x, 1)[0],
-        ["aten.cumsum.default", "aten.sort.default"],
+        lambda _, x: torch.cumprod(x.relu(), 1) + torch.sort(x, 1)[0],
+        ["aten.cumprod.default", "aten.sort.default"],
     ),
-    "what follows is not blamed": (lambda _, x: torch.cumsum(x, 1).relu(), ["aten.cumsum.default"]),
+    "what follows is not blamed": (
+        lambda _, x: torch.cumprod(x, 1).relu(),
+        ["aten.cumprod.default"],
+    ),
     "reflected padding": (lambda _, x: F.pad(x, (1, 1, 1, 1), mode="reflect"), ["mode 'reflect'"]),
     "uneven pool": (lambda _, x: F.adaptive_avg_pool2d(x, (4, 3)), ["does not divide"]),
     "mixing samples": (lambda _, x: x - x.mean(0, keepdim=True), ["mixes the samples"]),
@@ -348,7 +351,7 @@ def test_what_has_no_counterpart_is_named(name: str) -> None:
 
 
 def test_the_module_of_an_unsupported_op_is_named() -> None:
-    inner = Calls(lambda _, x: torch.cumsum(x, 1))
+    inner = Calls(lambda _, x: torch.cumprod(x, 1))
     padded = nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")
     with pytest.raises(UnsupportedOps) as caught:
         lower(
@@ -356,7 +359,7 @@ def test_the_module_of_an_unsupported_op_is_named() -> None:
             torch.randn(2, *IMAGE),
         )
     assert [op.split(" (")[0] for op in caught.value.ops][:2] == [
-        "aten.cumsum.default in 1",
+        "aten.cumprod.default in 1",
         "BatchNorm2d in 2",
     ]
     assert "running statistics" in caught.value.ops[1]

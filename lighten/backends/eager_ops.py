@@ -31,6 +31,8 @@ ARITHMETIC: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "max": torch.maximum,
     "min": torch.minimum,
     "pow": torch.pow,
+    "equal": lambda a, b: torch.eq(a, b).float(),
+    "less": lambda a, b: torch.lt(a, b).float(),
 }
 REDUCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "mean": torch.mean,
@@ -67,6 +69,13 @@ def binary(op: Op, a: Tensor, b: Tensor) -> Tensor:
     """`function` of two operands, broadcast per sample, then the activation."""
     rank = max(a.ndim, b.ndim)
     return activate(op, ARITHMETIC[op["function"]](align(a, rank), align(b, rank)))
+
+
+def where(op: Op, condition: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """`a` where the condition is not 0, else `b`; broadcast per sample."""
+    rank = max(condition.ndim, a.ndim, b.ndim)
+    condition, a, b = (align(x, rank) for x in (condition, a, b))
+    return torch.where(condition != 0, a, b)
 
 
 def affine(op: Op, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -173,6 +182,7 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "softmax": softmax,
     "unary": unary,
     "binary": binary,
+    "where": where,
     "pool": pool,
     "reduce": reduce,
     "concat": concat,

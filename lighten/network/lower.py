@@ -91,6 +91,7 @@ def lower(
         preprocess,
         tuple(labels),
         origin,
+        trace.integers,
     )
     return fuse(program) if fused else drop_unused(program)
 
@@ -118,6 +119,7 @@ class Trace:
         self.traced: dict[fx.Node, Traced] = {}
         self.unsupported: list[str] = []
         self.inputs: tuple[str, ...] = ()
+        self.integers: tuple[str, ...] = ()
         self.outputs: tuple[str, ...] = ()
 
     def visit(self, node: fx.Node) -> None:
@@ -158,7 +160,9 @@ class Trace:
         shape = tuple(example.shape[1:])
         self.draft.values[node.name] = Value(shape)
         self.inputs += (node.name,)
-        return Traced((runs[0], runs[1]), Flow(node.name, shape))
+        if not example.is_floating_point():
+            self.integers += (node.name,)
+        return Traced((runs[0], runs[1]), Flow(node.name, shape, dtype=example.dtype))
 
     def output(self, node: fx.Node) -> None:
         """The outputs, in order; each is a value of its own that some op makes."""
@@ -226,11 +230,11 @@ class Trace:
         step = Step(self.draft, name, arguments, shape, layout)
         result = rule(step)
         if not several:
-            return settled(result, layout, shape)
+            return settled(result, (layout, shape), runs[0].dtype)
         places = [located(pair, flows, None) for pair in zip(*runs, strict=True)]
         return [
-            None if flow is None else settled(flow, *place)
-            for flow, place in zip(result, places, strict=True)
+            None if flow is None else settled(flow, place, run.dtype)
+            for flow, place, run in zip(result, places, runs[0], strict=True)
         ]
 
     def source_shapes(self, node: fx.Node) -> tuple[int, ...]:

@@ -37,11 +37,14 @@ def constant(name: str, runs: tuple[Any, Any]) -> Any:
             raise Unsupported("it depends on the batch size")
         return Constant(two, name)
     axis = batch_axis(two.shape, three.shape)
-    if two.shape[axis] != BATCHES[0] or not torch.equal(
-        two.narrow(axis, 0, 1).expand_as(three.narrow(axis, 0, 1)), three.narrow(axis, 2, 1)
-    ):
-        raise Unsupported("it differs between samples without an input")
-    return Constant(two, name, axis)
+    inner = two.shape[axis] // BATCHES[0]
+    blocks = [*two.split(inner, axis), *three.split(inner, axis)]
+    if all(torch.equal(block, blocks[0]) for block in blocks):
+        return Constant(two, name, Layout(axis, 1, inner))
+    numbers = torch.arange(BATCHES[1]).view([-1 if d == axis else 1 for d in range(three.ndim)])
+    if not three.is_floating_point() and torch.equal(three, numbers.expand_as(three)):
+        return Constant(two, name, Layout(axis), counts=True)
+    raise Unsupported("it differs between samples without an input")
 
 
 def batch_axis(two: Sequence[int], three: Sequence[int]) -> int:
@@ -74,11 +77,12 @@ def located(
     return layout, layout.sample(after)
 
 
-def settled(flow: Flow, layout: Layout, shape: tuple[int, ...]) -> Flow:
+def settled(flow: Flow, place: tuple[Layout, tuple[int, ...]], dtype: torch.dtype) -> Flow:
     """The rule's result, which must have the shape that the trace saw."""
+    layout, shape = place
     if flow.shape != shape:
         raise InexactError(f"{flow.name} was lowered to {flow.shape}, but the trace has {shape}.")
-    return Flow(flow.name, shape, layout)
+    return Flow(flow.name, shape, layout, dtype)
 
 
 def supposed(name: str, runs: tuple[Any, Any]) -> Any:
@@ -89,4 +93,4 @@ def supposed(name: str, runs: tuple[Any, Any]) -> Any:
         layout, shape = located(runs, (), None)
     except (Unsupported, AttributeError):
         return LOST
-    return Flow(name, shape, layout)
+    return Flow(name, shape, layout, runs[0].dtype)

@@ -11,6 +11,8 @@ import torch
 
 from lighten.network.lower_step import Constant, Flow, Step, Unsupported, numpy
 
+MUCH = float(np.finfo(np.float32).max / 2)  # subtracted from the scores of what is not seen
+
 
 def spread(sizes: Any, count: int, default: Sequence[int] = ()) -> tuple[int, ...]:
     """`count` integers from one or many: torch writes [2] for [2, 2], and [] for the default."""
@@ -99,9 +101,9 @@ def matmul(step: Step) -> Flow:
     names = []
     for operand in (a, b):
         if isinstance(operand, Constant):
-            names.append(step.draft.constant(operand))
-            if operand.tensor.ndim < 2 or operand.tensor.ndim >= step.layout.axis + len(step.shape):
+            if operand.tensor.ndim < 2:
                 raise Unsupported("a constant operand must be a matrix")
+            names.append(step.store("operand", operand.sample(step.rank, step.layout)))
         elif operand.rank < 3 or operand.layout.axis >= operand.rank - 2:
             raise Unsupported("it mixes the samples of a batch")
         else:
@@ -183,17 +185,15 @@ def trailing(step: Step, epsilon: float, *, rms: bool) -> Flow:
 
 def attention(step: Step) -> Flow:
     """scaled_dot_product_attention written out: softmax(q·kᵀ·scale + mask)·v."""
-    query, key, value = (step.flow(name) for name in ("query", "key", "value"))
+    query, key, value = (part(step, name) for name in ("query", "key", "value"))
     if step["enable_gqa"]:
-        raise Unsupported("grouped queries are not supported")
-    if any(flow.layout.axis >= flow.rank - 2 for flow in (query, key, value)):
-        raise Unsupported("it mixes the samples of a batch")
+        key, value = (grouped_heads(step, x, query.shape[-3]) for x in (key, value))
     scale = step["scale"] or 1.0 / math.sqrt(query.shape[-1])
     last = len(key.shape) - 1
     turned = step.transpose(key, [*range(last - 1), last, last - 1])
-    scaled = step.binary(query, step.store("scale", np.float32(scale)), "mul", query.shape)
     shape = (*step.shape[:-1], key.shape[-2])
-    scores = step.emit("matmul", [scaled.name, turned.name], shape)
+    scores = step.emit("matmul", [query.name, turned.name], shape)
+    scores = step.binary(scores, step.store("scale", np.float32(scale)), "mul", shape)
     mask = attention_mask(step, shape)
     if mask:
         scores = step.binary(scores, mask, "add", shape)
@@ -201,21 +201,47 @@ def attention(step: Step) -> Flow:
     return step.emit("matmul", [weights.name, value.name], step.shape)
 
 
+def part(step: Step, name: str) -> Flow:
+    """Queries, keys or values; those that are the same in every sample are stored."""
+    found = step[name]
+    if isinstance(found, Constant):
+        array = found.sample(step.rank, step.layout)
+        stored = Flow(step.store(name, array), tuple(array.shape), step.layout)
+        if name == "key":
+            raise Unsupported("its key must depend on the input")
+        return stored
+    if found.layout.axis >= found.rank - 2:
+        raise Unsupported("it mixes the samples of a batch")
+    return step.flow(name)
+
+
+def grouped_heads(step: Step, x: Flow, count: int) -> Flow:
+    """Keys or values whose heads serve several queries each, repeated to `count` heads."""
+    axis = len(x.shape) - 3
+    where = step.store("heads", np.arange(x.shape[axis]).repeat(count // x.shape[axis]))
+    shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+    return step.emit("gather", [x.name, where], shape, axis=axis)
+
+
 def attention_mask(step: Step, shape: Sequence[int]) -> str:
-    """The stored mask to add to the scores; "" where every key is seen."""
+    """What to add to the scores; "" where every key is seen."""
+    mask = step["attn_mask"]
     if step["is_causal"]:
-        seen = np.tril(np.ones(shape[-2:], bool))
-    elif (mask := step.constant("attn_mask")) is None:
+        return step.store("mask", unseen(np.tril(np.ones(shape[-2:], bool))))
+    if mask is None:
         return ""
-    else:
-        seen = numpy(mask)
-        while seen.ndim > len(shape) and seen.shape[0] == 1:
-            seen = seen[0]
-        if seen.ndim > len(shape):
-            raise Unsupported("its mask differs between samples")
-    if seen.dtype == bool:
-        seen = np.where(seen, 0.0, np.finfo(np.float32).min / 2)
-    return step.store("mask", seen)
+    if isinstance(mask, Constant):
+        seen = mask.sample(len(shape) + (step.layout.merged == 1), step.layout)
+        return step.store("mask", unseen(seen))
+    if mask.dtype != torch.bool:
+        return str(mask.name)
+    hidden = step.binary(mask, step.store("one", np.float32(1)), "sub", mask.shape)
+    return step.binary(hidden, step.store("much", np.float32(MUCH)), "mul", mask.shape).name
+
+
+def unseen(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A truth mask as what is added to scores; other masks are that already."""
+    return np.where(mask, 0.0, -MUCH) if mask.dtype == bool else mask
 
 
 def embedding(step: Step) -> Flow:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from lighten.network.lower_layers import spread
 from lighten.network.lower_step import Constant, Flow, Step, Unsupported, numpy
@@ -103,7 +102,7 @@ def number(constant: Any) -> Any:
 
 def operand(step: Step, x: Any, side: str) -> str:
     """The name of one operand, its axes lined up with the per-sample result."""
-    rank = len(step.shape) + (step.layout.merged == 1)
+    rank = step.rank
     if isinstance(x, Flow):
         ahead = rank - x.rank
         if x.layout.axis + ahead != step.layout.axis or x.layout.merged != step.layout.merged:
@@ -113,15 +112,7 @@ def operand(step: Step, x: Any, side: str) -> str:
         return step.store(side, np.asarray(x, np.float32))
     if x.batch is None and x.tensor.ndim <= rank - 1 - step.layout.axis:
         return step.draft.constant(x)
-    array = numpy(x.tensor)
-    at = step.layout.axis - (rank - array.ndim)
-    if at >= 0 and step.layout.merged == 1:
-        if array.shape[at] != 1 and x.batch != at:
-            raise Unsupported("a constant differs between samples")
-        array = array.take(0, axis=at)
-    elif at >= 0 and array.shape[at] != 1:
-        raise Unsupported("a constant differs between samples")
-    return step.draft.store(x.name, array)
+    return step.draft.store(x.name, x.sample(rank, step.layout))
 
 
 def reversed_arithmetic(name: str) -> Rule:
@@ -157,14 +148,17 @@ def pool(name: str, dims: int) -> Rule:
         if step.arguments.get("divisor_override"):
             raise Unsupported("a divisor is not supported")
         kernel = spread(step["kernel_size"], dims)
+        strides, pads = spread(step["stride"], dims, kernel), spread(step["padding"], dims)
+        if not any(pads) and math.prod(step.shape[1:]) == 1:  # one window: no wider than the input
+            kernel = tuple(min(k, size) for k, size in zip(kernel, x.shape[1:], strict=True))
         return step.emit(
             "pool",
             [x.name],
             step.shape,
             function=name,
             kernel=kernel,
-            strides=spread(step["stride"], dims, kernel),
-            pads=spread(step["padding"], dims) * 2,
+            strides=strides,
+            pads=pads * 2,
             dilations=spread(step.arguments.get("dilation", 1), dims),
             ceil=bool(step["ceil_mode"]),
             include_pad=bool(step.arguments.get("count_include_pad", False)),
@@ -272,17 +266,3 @@ def log_softmax(step: Step) -> Flow:
     centred = step.binary(x, step.reduce(x, "max", axes, keepdims=True), "sub", x.shape)
     total = step.reduce(step.unary(centred, "exp"), "sum", axes, keepdims=True)
     return step.binary(centred, step.unary(total, "log"), "sub", x.shape)
-
-
-def masked_fill(step: Step) -> Flow:
-    """x · (1 − mask) + value · mask, for a constant mask."""
-    x = step.flow("self")
-    mask, value = step.constant("mask"), step["value"]
-    if mask is None or isinstance(value, (Flow, Constant)):
-        raise Unsupported("only a constant mask and value are supported")
-    value = max(float(value), float(np.finfo(np.float32).min) / 2)
-    chosen = numpy(mask).astype(np.float32)
-    name = step["mask"].name
-    keep = operand(step, Constant(torch.from_numpy(1.0 - chosen), f"{name}.keep"), "a")
-    add = operand(step, Constant(torch.from_numpy(value * chosen), f"{name}.fill"), "b")
-    return step.binary(step.binary(x, keep, "mul", step.shape), add, "add", step.shape)

@@ -8,6 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from lighten.network.lower_index import (
+    flip,
+    gather,
+    index,
+    index_select,
+    repeat_interleave,
+    roll,
+)
 from lighten.network.lower_layers import (
     addmm,
     attention,
@@ -22,6 +30,18 @@ from lighten.network.lower_layers import (
     matmul,
     rms_norm,
 )
+from lighten.network.lower_logic import (
+    argmax,
+    cast,
+    comparison,
+    cumsum,
+    fake_quantized,
+    inverse,
+    is_nan,
+    logical,
+    masked_fill,
+    where,
+)
 from lighten.network.lower_math import (
     Rule,
     adaptive,
@@ -33,7 +53,6 @@ from lighten.network.lower_math import (
     gelu,
     log_softmax,
     lowest,
-    masked_fill,
     norm,
     pool,
     power,
@@ -45,13 +64,10 @@ from lighten.network.lower_math import (
     variance,
 )
 from lighten.network.lower_shapes import (
-    cast,
     channel_shuffle,
     chunk,
     concat,
     expand,
-    index,
-    index_select,
     narrow,
     pad,
     permute,
@@ -105,7 +121,22 @@ FUNCTIONS: dict[str, Rule] = {
     "maximum": arithmetic("max"),
     "minimum": arithmetic("min"),
     "pow": power,
+    # truth and whole numbers
+    "eq": comparison("equal"),
+    "ne": comparison("equal", inverse=True),
+    "lt": comparison("less"),
+    "gt": comparison("less", swapped=True),
+    "ge": comparison("less", inverse=True),
+    "le": comparison("less", swapped=True, inverse=True),
+    **dict.fromkeys(("logical_and", "bitwise_and", "__and__"), logical("mul")),
+    **dict.fromkeys(("logical_or", "bitwise_or", "__or__"), logical("max")),
+    **dict.fromkeys(("logical_not", "bitwise_not"), inverse),
+    "isnan": is_nan,
+    "where": where,
     "masked_fill": masked_fill,
+    "cumsum": cumsum,
+    "argmax": argmax,
+    "lighten::fake_quantize": fake_quantized,
     # pooling and reductions
     **{f"max_pool{n}d": pool("max", n) for n in (1, 2, 3)},
     "max_pool2d_with_indices": first_only(pool("max", 2)),
@@ -146,6 +177,10 @@ FUNCTIONS: dict[str, Rule] = {
     "pixel_unshuffle": pixel_unshuffle,
     "index_select": index_select,
     "index": index,
+    "gather": gather,
+    "roll": roll,
+    "flip": flip,
+    "repeat_interleave": repeat_interleave,
     # nothing, outside training
     **dict.fromkeys(("contiguous", "clone", "detach", "alias", "lift_fresh_copy"), same),
     **dict.fromkeys(("dropout", "feature_dropout", "alpha_dropout"), same),

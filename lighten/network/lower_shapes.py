@@ -1,14 +1,15 @@
-"""Lowering rules that move numbers: reshape, permute, slice, join, pad, resize, gather."""
+"""Lowering rules that move numbers: reshape, permute, slice, join, pad, resize."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lighten.network.lower_step import Constant, Flow, Layout, Step, Unsupported, numpy
+from lighten.network.lower_step import Constant, Flow, Layout, Step, Unsupported
 
 END = 2**62  # torch writes "to the end" as the largest integer
 
@@ -132,13 +133,18 @@ def concat(step: Step) -> Flow:
 
 def stack(step: Step) -> Flow:
     """Operands along a new dimension."""
-    operands = step["tensors"]
-    if not all(isinstance(operand, Flow) for operand in operands):
-        raise Unsupported("a constant operand is not supported")
-    dim = step["dim"] % (operands[0].rank + 1)
-    axis = dim - (dim > step.layout.axis)
+    dim = step["dim"] % step.rank
+    if dim == step.layout.axis:
+        raise Unsupported("it puts a dimension into the batch")
+    axis = dim - (step.layout.merged == 1 and dim > step.layout.axis)
     shape = (*step.shape[:axis], 1, *step.shape[axis + 1 :])
-    return joined(step, [step.reshape(flow, shape) for flow in operands], axis, step.shape)
+    operands = [
+        step.reshape(operand, shape)
+        if isinstance(operand, Flow)
+        else replace(operand, tensor=operand.tensor.unsqueeze(dim))
+        for operand in step["tensors"]
+    ]
+    return joined(step, operands, axis, step.shape)
 
 
 def joined(step: Step, operands: Sequence[Any], axis: int, shape: Sequence[int]) -> Flow:
@@ -146,19 +152,15 @@ def joined(step: Step, operands: Sequence[Any], axis: int, shape: Sequence[int])
     names = []
     for operand in operands:
         if isinstance(operand, Constant):
-            names.append(step.draft.store(operand.name, per_sample(operand, step.layout)))
+            if not operand.batch:
+                raise Unsupported("a constant differs between samples")
+            sample = operand.sample(operand.tensor.ndim, step.layout)
+            names.append(step.draft.store(operand.name, sample))
         elif operand.layout != step.layout:
             raise Unsupported("its operands have their batch on different dimensions")
         else:
             names.append(operand.name)
     return step.emit("concat", names, shape, axis=axis)
-
-
-def per_sample(constant: Constant, layout: Layout) -> np.ndarray[Any, Any]:
-    """A constant that was repeated for each sample, once."""
-    if constant.batch is None or constant.batch != layout.axis or layout.merged > 1:
-        raise Unsupported("a constant differs between samples")
-    return np.asarray(numpy(constant.tensor).take(0, axis=constant.batch))
 
 
 def pad(step: Step) -> Flow:
@@ -185,8 +187,7 @@ def pad(step: Step) -> Flow:
 def expand(step: Step) -> Flow:
     """Size-one axes repeated; new axes come in front of the per-sample ones."""
     x = step.flow("self")
-    rank = len(step.shape) + (step.layout.merged == 1)
-    if x.layout.axis + rank - x.rank != step.layout.axis:
+    if x.layout.axis + step.rank - x.rank != step.layout.axis:
         raise Unsupported("it puts dimensions before the batch")
     lead = (1,) * (len(step.shape) - len(x.shape))
     x = step.reshape(x, (*lead, *x.shape))
@@ -257,32 +258,3 @@ def pixel_unshuffle(step: Step) -> Flow:
     channels, height, width = x.shape
     parts = step.reshape(x, (channels, height // r, r, width // r, r))
     return step.reshape(step.transpose(parts, [0, 2, 4, 1, 3]), step.shape)
-
-
-def index_select(step: Step) -> Flow:
-    """Listed indices of one dimension."""
-    x = step.flow("self")
-    axis = x.axis(step["dim"])
-    return step.emit("gather", [x.name, step.weight("index")], step.shape, axis=axis)
-
-
-def index(step: Step) -> Flow:
-    """x[:, indices]: one constant list of indices, every other dimension whole."""
-    x = step.flow("self")
-    given = [(dim, i) for dim, i in enumerate(step["indices"]) if i is not None]
-    if len(given) != 1 or not isinstance(given[0][1], Constant):
-        raise Unsupported("only one constant list of indices is supported")
-    dim, indices = given[0]
-    if indices.tensor.dtype.is_floating_point or indices.tensor.dtype.itemsize == 1:
-        raise Unsupported("only integer indices are supported")
-    where = numpy(indices.tensor) % x.shape[x.axis(dim)]
-    name = step.store("indices", where)
-    return step.emit("gather", [x.name, name], step.shape, axis=x.axis(dim))
-
-
-def cast(step: Step) -> Flow:
-    """A cast between float types changes nothing in a program, which computes in real numbers."""
-    dtype = step.arguments.get("dtype")
-    if dtype is not None and not dtype.is_floating_point:
-        raise Unsupported(f"a cast to {dtype} is not supported")
-    return step.flow("self")

@@ -47,11 +47,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Flow:
-    """One value of the program, and where the batch lies in the torch tensor it stands for."""
+    """One value of the program, and where the batch lies in the torch tensor it stands for.
+
+    `dtype` is torch's: a truth value is the real number 1 or 0 in the program.
+    """
 
     name: str
     shape: tuple[int, ...]
     layout: Layout = Layout()
+    dtype: torch.dtype = torch.float32
 
     @property
     def rank(self) -> int:
@@ -74,12 +78,31 @@ class Flow:
 class Constant:
     """A tensor that no input reaches; `name` is the parameter's, or the node's that made it.
 
-    `batch` is the axis along which it was repeated once per sample, or None.
+    `batch` says where it was repeated once per sample, or is None. `counts`: it is instead the
+    number of the sample, 0, 1, 2 …, along that axis.
     """
 
     tensor: Tensor
     name: str
-    batch: int | None = None
+    batch: Layout | None = None
+    counts: bool = False
+
+    def sample(self, rank: int, layout: Layout) -> np.ndarray[Any, Any]:
+        """What one sample sees of it, as an operand of a torch result of `rank` dimensions whose
+        batch lies at `layout`: it broadcasts against the per-sample result from the end.
+        """
+        array, at = numpy(self.tensor), layout.axis - (rank - self.tensor.ndim)
+        if self.counts or (self.batch and (self.batch.axis != at or layout.outer != 1)):
+            raise Unsupported("a constant differs between samples")
+        if at < 0:
+            return array
+        if self.batch is None and array.shape[at] != 1:
+            raise Unsupported("a constant differs between samples")
+        merged = self.batch.merged if self.batch else 1
+        if merged not in (1, layout.merged):
+            raise Unsupported("a constant differs between samples")
+        array = array.take(range(merged), axis=at)
+        return np.asarray(array.squeeze(at)) if layout.merged == 1 else array
 
 
 Operand = Flow | Constant
@@ -105,7 +128,7 @@ class Draft:
     def store(self, name: str, array: np.ndarray[Any, Any]) -> str:
         """Keep an array: floats as float32, integers as they are."""
         name = self.unique(name)
-        if array.dtype.kind == "f":
+        if array.dtype.kind in "fb":
             array = array.astype(np.float32)
         self.arrays[name] = Stored(np.ascontiguousarray(array).reshape(array.shape))
         return name
@@ -143,6 +166,11 @@ class Step:
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]
+
+    @property
+    def rank(self) -> int:
+        """Dimensions of the torch result."""
+        return len(self.shape) + (self.layout.merged == 1)
 
     def flow(self, argument: str, *, leading: bool = False) -> Flow:
         """An argument that must flow; `leading`: with the batch on axis 0, unmerged."""

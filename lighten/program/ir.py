@@ -92,7 +92,10 @@ class Op:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A whole network, ready to run anywhere. Ops stand in an order in which they can run."""
+    """A whole network, ready to run anywhere. Ops stand in an order in which they can run.
+
+    `integers` names the inputs that arrive as whole numbers: token numbers, masks of 0 and 1.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -102,6 +105,7 @@ class Program:
     preprocess: Preprocess = field(default_factory=Preprocess)
     labels: tuple[str, ...] = ()
     origin: str = ""
+    integers: tuple[str, ...] = ()
 
     def changed(self, **fields: Any) -> Program:
         """The same program with some fields replaced."""

@@ -12,14 +12,18 @@ from lighten.errors import ProgramError
 from lighten.program.ir import Op
 from lighten.program.onnx_functions import FUNCTIONS
 from lighten.program.onnx_layers import activated, conv, conv_transpose, linear
-from lighten.program.onnx_out import Writer
+from lighten.program.onnx_out import BOOL, FLOAT, Writer
 from lighten.program.reference.moves import nearest
 from lighten.program.shapes import windows
 from lighten.program.spec import weights
 
+# onnxruntime fuses zeros around a max pool into the pool, whose own padding is −∞; not these
+ALMOST_ZERO = float(np.finfo(np.float32).tiny)
+
 
 def unary(w: Writer, op: Op) -> str:
-    return FUNCTIONS[op["function"]](w, flowing(w, op, 0), op)
+    flowing(w, op, 0)
+    return FUNCTIONS[op["function"]](w, w.number(op.inputs[0]), op)
 
 
 def flowing(w: Writer, op: Op, index: int) -> str:
@@ -38,7 +42,7 @@ def aligned(w: Writer, op: Op) -> list[str]:
     rank = max(len(w.shape(name)) for name in op.inputs)
     tensors = []
     for name in op.inputs:
-        shape, tensor = w.shape(name), w.real(name)
+        shape, tensor = w.shape(name), w.number(name)
         if name in w.program.values and len(shape) < rank:
             full = (1,) * (rank - len(shape)) + shape
             tensor = w.node("Reshape", tensor, w.numbers(0, *full))
@@ -47,8 +51,15 @@ def aligned(w: Writer, op: Op) -> list[str]:
 
 
 def binary(w: Writer, op: Op) -> str:
-    kind = {"max": "Max", "min": "Min"}.get(op["function"], op["function"].capitalize())
-    return activated(w, op, w.node(kind, *aligned(w, op)))
+    result = w.node(op["function"].capitalize(), *aligned(w, op))
+    if op["function"] in ("equal", "less"):
+        result = w.node("Cast", result, to=FLOAT)
+    return activated(w, op, result)
+
+
+def where(w: Writer, op: Op) -> str:
+    condition, a, b = aligned(w, op)
+    return w.node("Where", w.node("Cast", condition, to=BOOL), a, b)
 
 
 def matmul(w: Writer, op: Op) -> str:
@@ -167,7 +178,12 @@ def slice_(w: Writer, op: Op) -> str:
 def pad(w: Writer, op: Op) -> str:
     rank = len(op["pads"]) // 2
     edges = w.numbers(0, *op["pads"][:rank], 0, *op["pads"][rank:])
-    return w.node("Pad", flowing(w, op, 0), edges, w.scalar(op["value"]))
+    pooled = any(
+        reader.kind == "pool" and reader["function"] == "max" and op.output in reader.inputs
+        for reader in w.program.ops
+    )
+    value = op["value"] or (ALMOST_ZERO if pooled else 0.0)
+    return w.node("Pad", flowing(w, op, 0), edges, w.scalar(value))
 
 
 def reshape(w: Writer, op: Op) -> str:
@@ -207,10 +223,13 @@ def resize(w: Writer, op: Op) -> str:
 def gather(w: Writer, op: Op) -> str:
     table, indices = op.inputs
     if table in w.program.values and indices in w.program.values:
-        raise ProgramError(f"gather {op.name!r}: table or indices must be stored to be written.")
+        if op["axis"]:
+            raise ProgramError(f"gather {op.name!r}: table or indices must be stored.")
+        places = w.node("Unsqueeze", w.index(indices), w.numbers(-1))
+        return w.node("GatherND", w.real(table), places, batch_dims=1)
     if table in w.program.values:
-        return w.node("Gather", w.real(table), w.real(indices), axis=op["axis"] + 1)
-    y = w.node("Gather", w.real(table), w.real(indices), axis=op["axis"])
+        return w.node("Gather", w.real(table), w.index(indices), axis=op["axis"] + 1)
+    y = w.node("Gather", w.real(table), w.index(indices), axis=op["axis"])
     if op["axis"] == 0:
         return y
     rank = len(w.shape(op.output)) + 1
@@ -233,6 +252,7 @@ WRITERS: Mapping[str, Callable[[Writer, Op], str]] = {
     "softmax": softmax,
     "unary": unary,
     "binary": binary,
+    "where": where,
     "pool": pool,
     "reduce": reduce,
     "concat": concat,

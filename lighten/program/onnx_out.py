@@ -21,6 +21,7 @@ from lighten.program.spec import integer_values
 Array = np.ndarray[Any, Any]
 IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10}  # opset → the oldest IR that has it
 METADATA = "lighten"
+FLOAT, INT64, BOOL = 1, 7, 9  # element types, as onnx.TensorProto numbers them
 
 
 def to_onnx(program: Program, *, opset: int = 17) -> bytes:
@@ -30,16 +31,15 @@ def to_onnx(program: Program, *, opset: int = 17) -> bytes:
     Raises `ProgramError` for what ONNX cannot say, `MissingExtra` without `onnx`.
     """
     try:
-        from onnx import TensorProto, helper
+        from onnx import helper
     except ImportError:
         raise MissingExtra("onnx", "onnx") from None
     from lighten.program.onnx_ops import WRITERS
 
-    whole = integer_values(program)
     if opset not in IR_VERSIONS:
         known = ", ".join(map(str, IR_VERSIONS))
         raise ProgramError(f"The opset must be one of {known}, but got {opset}.")
-    writer = Writer(program, opset)
+    writer = Writer(program, opset, whole=integer_values(program))
     for name in program.inputs:
         writer.arrive(name, name, name)
     for op in program.ops:
@@ -47,7 +47,7 @@ def to_onnx(program: Program, *, opset: int = 17) -> bytes:
         writer.finish(op, WRITERS[op.kind](writer, op))
 
     def described(name: str) -> Any:
-        kind = TensorProto.INT64 if name in whole else TensorProto.FLOAT
+        kind = INT64 if name in writer.whole else FLOAT
         return helper.make_tensor_value_info(name, kind, ["batch", *program.values[name].shape])
 
     graph = helper.make_graph(
@@ -91,6 +91,7 @@ class Writer:
 
     program: Program
     opset: int = 17
+    whole: frozenset[str] = frozenset()  # values that are int64, not float
     nodes: list[Any] = field(default_factory=list)
     initializers: dict[Any, Any] = field(default_factory=dict)
     tensors: dict[str, str] = field(default_factory=dict)  # value → its float tensor
@@ -152,6 +153,20 @@ class Writer:
             if stored.params is not None:
                 self.tensors[name] = self.decoded(self.tensors[name], stored)
         return self.tensors[name]
+
+    def number(self, name: str) -> str:
+        """The float tensor of a value or stored array, whole numbers converted."""
+        stored = self.program.arrays.get(name)
+        if stored is not None and stored.params is None and stored.codes.dtype != np.float32:
+            return self.constant(stored.codes.astype(np.float32))
+        return (
+            self.node("Cast", self.real(name), to=FLOAT) if name in self.whole else self.real(name)
+        )
+
+    def index(self, name: str) -> str:
+        """The int64 tensor of a value or stored array, reals converted."""
+        real = name in self.program.values and name not in self.whole
+        return self.node("Cast", self.real(name), to=INT64) if real else self.real(name)
 
     def decoded(self, codes: str, holder: Any) -> str:
         """DequantizeLinear of `codes`, which are read as `holder` says."""

@@ -51,6 +51,7 @@ KINDS: Mapping[str, Kind] = {
     "matmul": Kind(("a", "b"), (), (), rule.matmul),
     "unary": Kind(("x",), (), ("function",), rule.same, ("low", "high", "slope")),
     "binary": Kind(("a", "b"), (), ("function",), rule.broadcast, ("activation",)),
+    "where": Kind(("condition", "a", "b"), (), (), rule.broadcast),
     "softmax": Kind(("x",), (), ("axis",), rule.along_axis),
     "pool": Kind(("x",), (), ("function", "kernel", *SLIDING, "ceil", "include_pad"), rule.pool),
     "reduce": Kind(("x",), (), ("function", "axes", "keepdims"), rule.reduce),
@@ -77,7 +78,8 @@ FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "elu": ("slope",),
     "clip": ("low", "high"),
 }
-BINARY = ("add", "sub", "mul", "div", "max", "min", "pow")
+# the last two give 1 where they hold and 0 where they do not; `where` takes b only where it reads 0
+BINARY = ("add", "sub", "mul", "div", "max", "min", "pow", "equal", "less")
 MOVES = ("concat", "slice", "pad", "reshape", "transpose", "expand", "cast", "gather")
 
 
@@ -106,13 +108,21 @@ def infer(op: Op, shapes: Sequence[Shape]) -> tuple[Shape, ...]:
 
 
 def integer_values(program: Program) -> frozenset[str]:
-    """Values that carry whole numbers, not reals: what `gather` is indexed by, traced back."""
-    found: set[str] = set()
+    """Values that carry whole numbers, not reals: inputs that are said to or that `gather` is
+    indexed by, and what only moves them.
+    """
+    indices: set[str] = set()
     for op in reversed(program.ops):
         if op.kind == "gather":
-            found.add(op.inputs[1])
-        elif op.kind in MOVES and op.output in found:
-            found.update(operands(op))
+            indices.add(op.inputs[1])
+        elif op.kind in MOVES and op.output in indices:
+            indices.update(operands(op))
+    found = set(program.integers) | indices & set(program.inputs)
+    found |= {name for name, stored in program.arrays.items() if stored.codes.dtype.kind in "iu"}
+    for op in program.ops:
+        moved = op.inputs[:1] if op.kind == "gather" else operands(op)
+        if op.kind in MOVES and found.issuperset(moved):
+            found.add(op.output)
     return frozenset(found & set(program.values))
 
 

@@ -24,6 +24,7 @@ REFERENCE: Mapping[str, Callable[..., Any]] = {
     "reduce": dense.reduce,
     "unary": elementwise.unary,
     "binary": elementwise.binary,
+    "where": elementwise.where,
     "concat": moves.concat,
     "slice": moves.slice_,
     "pad": moves.pad,

@@ -64,6 +64,8 @@ ARITHMETIC: Mapping[str, Callable[[Array, Array], Array]] = {
     "max": np.maximum,
     "min": np.minimum,
     "pow": np.power,
+    "equal": lambda a, b: np.equal(a, b).astype(np.result_type(a, b, np.float32)),
+    "less": lambda a, b: np.less(a, b).astype(np.result_type(a, b, np.float32)),
 }
 
 
@@ -88,3 +90,10 @@ def binary(op: Op, a: Array, b: Array) -> Array:
     """`function` of two arrays, broadcast per sample, then the activation."""
     rank = max(a.ndim, b.ndim)
     return activate(op, ARITHMETIC[op["function"]](align(a, rank), align(b, rank)))
+
+
+def where(op: Op, condition: Array, a: Array, b: Array) -> Array:
+    """`a` where the condition is not 0, else `b`; broadcast per sample."""
+    rank = max(condition.ndim, a.ndim, b.ndim)
+    condition, a, b = (align(x, rank) for x in (condition, a, b))
+    return np.where(condition != 0, a, b)
