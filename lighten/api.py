@@ -32,6 +32,7 @@ from lighten.core.trial import Latency
 from lighten.errors import InputError, NetworkError, RecipeError
 from lighten.measure import latency
 from lighten.network import Graph, Layer, load, lower, trace
+from lighten.network.weights import load_weights
 from lighten.program.ir import Program
 from lighten.report import write_report
 from lighten.search import Space
@@ -53,6 +54,7 @@ __all__ = [
     "check_backends",
     "compile",
     "compress",
+    "from_onnx",
     "load_network",
     "load_task",
     "lower",
@@ -103,10 +105,19 @@ def load_network(
             "--weights weights.safetensors.",
         )
     if weights is not None:
-        load.load_weights(net, Path(weights))
+        load_weights(net, Path(weights))
     if task is not None:
         _try(net, task)
     return net
+
+
+def from_onnx(path: Path | str) -> Any:
+    """The network in an .onnx file as an `nn.Module` that can be trained, traced and compressed.
+
+    Layers are modules at the paths that their weights' names tell; inputs come in the file's order.
+    NetworkError where the file cannot be read, UnsupportedOps for ops without a counterpart.
+    """
+    return load.load_network(str(path))
 
 
 def _sized(spec: str, task: Task | None) -> str:

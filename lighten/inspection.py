@@ -28,7 +28,8 @@ SECONDS = 1.0  # of timing per network and backend
 class Subject:
     """What is looked at: an ONNX file, or a live network (then `net` is there).
 
-    `prefers` is the backend a run's folder was made for.
+    `prefers` is the backend a run's folder was made for. An ONNX file is timed and scored as it
+    is; where layers are asked for, it is read as a network.
     """
 
     name: str
@@ -37,21 +38,32 @@ class Subject:
     file: bytes | None = field(default=None, repr=False)
     net: Any = field(default=None, repr=False)
     prefers: str = ""
+    path: Path | None = None
+
+    @cached_property
+    def module(self) -> Any:
+        """The live network."""
+        if self.net is None and self.path is not None:
+            from lighten.network.onnx_in import read_onnx
+
+            return read_onnx(self.path)
+        return self.net
 
     @cached_property
     def program(self) -> Program:
-        """The network as a Program. Raises `InputError` for an ONNX file."""
-        if self.net is None:
-            raise InputError(
-                f"{self.name} is an ONNX file; this command needs the network it came from.",
-                "Give zoo:NAME, file.py:factory or a .pt2.",
-            )
+        """The network as a Program."""
         from lighten.network import lower
 
         task = self.task
+        if self.net is None:
+            import torch
+
+            from lighten.network.onnx_in import to_program
+
+            return to_program(self.module, tuple(map(torch.from_numpy, self.inputs(2))))
         preprocess = task.preprocess if task else Preprocess()
         labels = task.labels if task else ()
-        return lower(self.net, self.inputs(2), preprocess=preprocess, labels=labels)
+        return lower(self.module, self.inputs(2), preprocess=preprocess, labels=labels)
 
     def inputs(self, batch: int) -> tuple[Array, ...]:
         """What it is timed on: valid samples, or seeded noise where there is no data."""
@@ -100,7 +112,8 @@ def _onnx(model: str, path: Path, task: Task | None) -> Subject:
         ) from error
     summary = path / "summary.json"
     prefers = json.loads(summary.read_text()).get("backend", "") if summary.exists() else ""
-    return Subject(model, task, onnx_out.input_shapes(content), file=content, prefers=prefers)
+    shapes = onnx_out.input_shapes(content)
+    return Subject(model, task, shapes, file=content, prefers=prefers, path=file)
 
 
 def _shapes(model: str, task: Task | None, shape: str | None) -> tuple[tuple[int, ...], ...]:
@@ -226,7 +239,7 @@ def analyze(
     times = run.profile(inputs, 50)
     whole = latency.time(run, inputs, SECONDS)
     progress("timing", 1, 1)
-    graph = trace(subject.net, subject.inputs(2))
+    graph = trace(subject.module, subject.inputs(2))
     device = probe.probe(peaks=True)
     drops = _sensitivity(subject, graph, progress)
     rows = []

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from lighten import zoo
 from lighten.errors import InputError, NetworkError, WeightsError, WriteError
 from lighten.network.lift import lift
-from lighten.network.load import fingerprint, load_network, load_weights, save_weights
+from lighten.network.load import load_network
+from lighten.network.weights import fingerprint, load_weights, save_weights
 
 FILE = """
 from torch import nn
@@ -84,7 +85,7 @@ def test_a_factory_a_class_and_an_instance_in_a_file(folder: Path) -> None:
         ("{}/none.pt2", r"none\.pt2 does not exist"),
         ("{}/empty.pt2", r"empty\.pt2 is not a whole torch\.export file"),
         ("{}/weights.safetensors", r"holds weights; give the network they belong to"),
-        ("{}/model.onnx", r"can only run; give the PyTorch network"),
+        ("{}/model.onnx", r"cannot be read as an ONNX model"),
         ("resnet20", r"must be zoo:NAME, FILE\.py:FACTORY.*but got 'resnet20'"),
     ],
 )

@@ -36,7 +36,7 @@ def train(
     """
     from lighten import api
     from lighten.core.recipe import Training
-    from lighten.network.load import save_weights
+    from lighten.network.weights import save_weights
 
     with show.progress() as progress:
         task = api.load_task(data, seed=seed, skip_corrupt=skip_corrupt, progress=progress)

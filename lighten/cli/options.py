@@ -9,14 +9,17 @@ import typer
 
 Network = Annotated[
     str,
-    typer.Argument(metavar="NETWORK", help="zoo:NAME, file.py:factory, or a torch.export .pt2"),
+    typer.Argument(
+        metavar="NETWORK",
+        help="zoo:NAME, file.py:factory, an .onnx file, hf:FOLDER, or a torch.export .pt2",
+    ),
 ]
 Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="builtin:digits, a folder or tar of images (split/class/file), .npz arrays, "
-        "or file.py:factory returning a Task",
+        help="builtin:digits, a folder or tar of images (split/class/file), .npz arrays, a folder "
+        "of .tsv sentences (?vocab=tokenizer.json&length=64), or file.py:factory returning a Task",
     ),
 ]
 Weights = Annotated[

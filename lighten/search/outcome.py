@@ -14,7 +14,7 @@ from lighten.core.recipe import Edit, Recipe
 from lighten.core.trial import Interval, Score, Trial
 from lighten.formats.calibrate import CALIBRATORS
 from lighten.measure import installed, probe, quality
-from lighten.network.load import save_weights
+from lighten.network.weights import save_weights
 from lighten.program import cost, onnx_out
 from lighten.program.ir import Program
 from lighten.search.limits import Bounds

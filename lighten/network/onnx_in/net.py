@@ -1,0 +1,271 @@
+"""An ONNX graph as an `nn.Module`: weights are parameters, layers modules, nodes run in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lighten.errors import MissingExtra, NetworkError, UnsupportedOps
+from lighten.formats.integer import Integer, Scale
+from lighten.network.onnx_in.arguments import Arguments, Known, Node, NotKnown, Value, as_tensor
+from lighten.network.onnx_in.arithmetic import ARITHMETIC, DTYPES
+from lighten.network.onnx_in.layers import LAYERS, call_layer
+from lighten.network.onnx_in.moves import MOVES
+from lighten.network.onnx_in.sizes import SIZES, Open, sized
+
+OPSETS = range(9, 27)
+RULES = {**ARITHMETIC, **MOVES}
+Coded = tuple[Known, Integer, Scale]
+
+
+def read_onnx(path: Path) -> OnnxNet:
+    """The network in an .onnx file, in eval mode. Opsets 9 to 26.
+
+    NetworkError where it cannot be read; UnsupportedOps names every op, with its node, that has
+    no counterpart.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise MissingExtra("onnx", "onnx") from None
+    try:
+        model = onnx.load(path)
+        model = onnx.shape_inference.infer_shapes(model)
+    except Exception as error:  # protobuf's and onnx's errors share no public type
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise NetworkError(f"{path} cannot be read as an ONNX model: {reason}.") from error
+    return OnnxNet(model).eval()
+
+
+class OnnxNet(nn.Module):
+    """The network of an ONNX model: call it with tensors in the order of the graph's inputs.
+
+    Layers with stored weights are modules (`nn.Conv2d`, `nn.Linear`, …) at the path that the
+    weight's name tells, or the node's. `coded` holds what was stored as integers: path → codes,
+    format, scale. One output is given as it is, several as a tuple.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        graph = model.graph
+        self.opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+        if self.opset not in OPSETS:
+            raise NetworkError(f"The ONNX opset must be in 9…26, but is {self.opset}.")
+        self.constants: dict[str, Known] = dict(_initializers(graph))
+        self.coded: dict[str, Coded] = {}
+        self.from_codes: dict[str, Coded] = {}  # the same, by the name it has in the file
+        self.inputs = tuple(i.name for i in graph.input if i.name not in self.constants)
+        self.outputs = tuple(o.name for o in graph.output)
+        self.shapes = {
+            i.name: (_shape(i), DTYPES.get(i.type.tensor_type.elem_type, torch.float32))
+            for i in graph.input
+            if i.name in self.inputs
+        }
+        self.ranks = {v.name: len(_shape(v)) for v in (*graph.input, *graph.value_info)}
+        self.nodes = [node for node in map(_node, graph.node) if not self._folded(node)]
+        self._refuse_unknown()
+        self.layers: dict[str, str] = {}
+        self.held: dict[str, str] = {}
+        self._build()
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Run the nodes in their order."""
+        values: dict[str, Value] = dict(self.constants)
+        values |= dict(zip(self.inputs, inputs, strict=True))
+        for node in self.nodes:
+            given = [values[name] if name else None for name in node.inputs]
+            results = self._run(node, given)
+            values |= dict(zip(node.outputs, results, strict=False))
+        found = [values[name] for name in self.outputs]
+        tensors = [v if isinstance(v, Tensor) else as_tensor(v) for v in found]
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+    def _run(self, node: Node, given: list[Value | None]) -> list[Value]:
+        path = self.layers.get(node.name)
+        layer = None if path is None else self.get_submodule(path)
+        a = Arguments(node, given, self._stored, layer, self.opset)
+        try:
+            if layer is not None:
+                result: Any = call_layer(a)
+            elif node.kind in SIZES and all(v is None or isinstance(v, np.ndarray) for v in given):
+                result = self._sized(a)
+            else:
+                result = RULES[node.kind](a)
+        except NotKnown as reason:
+            raise NetworkError(f"{node.kind} {node.name!r} cannot be read: {reason}.") from None
+        return result if isinstance(result, list) else [result]
+
+    def _sized(self, a: Arguments) -> Value:
+        """On numbers where they are known, on tensors where one follows the batch."""
+        try:
+            return sized(a)
+        except Open:
+            result: Value = RULES[a.node.kind](a)
+            return result
+
+    def _stored(self, name: str) -> Tensor | None:
+        path = self.held.get(name)
+        return None if path is None else getattr(self, path)
+
+    # ── building ──────────────────────────────────────────────────────────────────────────
+
+    def _folded(self, node: Node) -> bool:
+        """Compute a node whose inputs are all stored; whether it was one."""
+        given = [self.constants.get(name) for name in node.inputs]
+        if node.kind == "Constant":
+            self.constants[node.outputs[0]] = _constant(node)
+            return True
+        if any(name and value is None for name, value in zip(node.inputs, given, strict=True)):
+            return False
+        if node.kind == "DequantizeLinear":
+            codes, form, scale = _codes(node, given)
+            self.from_codes[node.outputs[0]] = (codes, form, scale)
+            self.constants[node.outputs[0]] = np.asarray(form.decode(codes, scale), np.float32)
+            return True
+        if node.kind not in SIZES or not node.inputs:
+            return False
+        a = Arguments(node, given, lambda _: None, None, self.opset)
+        self.constants[node.outputs[0]] = sized(a)
+        return True
+
+    def _refuse_unknown(self) -> None:
+        unknown = [
+            f"{node.kind} ({node.name})"
+            for node in self.nodes
+            if node.kind not in RULES and node.kind not in SIZES and node.kind not in LAYERS
+        ]
+        if unknown:
+            raise UnsupportedOps("lighten", unknown, "Export the network with other operations.")
+
+    def _build(self) -> None:
+        """Modules for layers, parameters for other stored floats that flows meet."""
+        known = self._sizes_only()
+        shared: dict[tuple[Any, ...], str] = {}
+        for node in self.nodes:
+            weights = [self.constants.get(name) for name in node.inputs]
+            build = LAYERS.get(node.kind)
+            module = None if build is None else build(node, weights, self.ranks)
+            if module is not None:
+                key = (node.kind, *node.inputs[1:], repr(sorted(node.attributes.items())))
+                if key not in shared:
+                    shared[key] = self._place(node, module)
+                self.layers[node.name] = shared[key]
+                continue
+            for name in node.inputs:
+                array = self.constants.get(name)
+                if array is not None and array.dtype.kind == "f" and name not in known:
+                    self._hold(name, array)
+
+    def _sizes_only(self) -> set[str]:
+        """Stored numbers that are read as settings: steps, scales, bounds, exponents."""
+        settings = ("Clip", "Pad", "Resize", "Upsample", "Pow")
+        found = {n for node in self.nodes if node.kind in settings for n in node.inputs[1:]}
+        coding = ("QuantizeLinear", "DequantizeLinear")
+        return found | {n for node in self.nodes if node.kind in coding for n in node.inputs[1:]}
+
+    def _hold(self, name: str, array: Known) -> None:
+        if name in self.held:
+            return
+        path = self._free(_path(name).replace(".", "_"))
+        tensor = as_tensor(array)
+        if tensor.numel() > 1:
+            self.register_parameter(path, nn.Parameter(tensor))
+        else:
+            self.register_buffer(path, tensor)
+        self.held[name] = path
+
+    def _place(self, node: Node, module: nn.Module) -> str:
+        """Put a module where its weight's name says, else where the node's does."""
+        index = 0 if isinstance(module, nn.Embedding) else 1
+        weight = node.inputs[index]
+        named = re.fullmatch(r"(.+)\.weight", weight)
+        path = self._free(_path(named[1] if named else node.name))
+        owner: nn.Module = self
+        *parts, leaf = path.split(".")
+        for part in parts:
+            if part not in owner._modules:
+                owner.add_module(part, nn.Module())
+            owner = getattr(owner, part)
+        owner.add_module(leaf, module)
+        if weight in self.from_codes:
+            codes, form, scale = self.from_codes[weight]
+            turned = node.kind == "MatMul" or (node.kind == "Gemm" and not node.get("transB"))
+            if turned:
+                axis = None if scale.axis is None else 1 - scale.axis
+                codes, scale = codes.T, Scale(scale.scale, scale.zero_point, axis)
+            self.coded[f"{path}.weight"] = (codes, form, scale)
+        return path
+
+    def _free(self, path: str) -> str:
+        """The path, with a number where something is there already."""
+        taken = {name for name, _ in self.named_modules()} | {n for n, _ in self.named_parameters()}
+        taken |= set(dir(self))
+        free, count = path, 1
+        while free in taken or any(name.startswith(f"{free}.") for name in taken):
+            count += 1
+            free = f"{path}_{count}"
+        return free
+
+
+def _initializers(graph: Any) -> Iterator[tuple[str, Known]]:
+    from onnx import numpy_helper
+
+    for tensor in graph.initializer:
+        yield tensor.name, np.array(numpy_helper.to_array(tensor))
+
+
+def _node(proto: Any) -> Node:
+    from onnx import TensorProto, helper, numpy_helper
+
+    attributes: dict[str, Any] = {}
+    for item in proto.attribute:
+        value = helper.get_attribute_value(item)
+        if isinstance(value, bytes):
+            value = value.decode()
+        elif isinstance(value, TensorProto):
+            value = np.array(numpy_helper.to_array(value))
+        attributes[item.name] = value
+    name = proto.name or f"{proto.op_type}_{proto.output[0]}"
+    domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
+    kind = f"{domain}{proto.op_type}"
+    return Node(kind, name, tuple(proto.input), tuple(proto.output), attributes)
+
+
+def _constant(node: Node) -> Known:
+    value = next(iter(node.attributes.values()))
+    return value if isinstance(value, np.ndarray) else np.array(value)
+
+
+def _codes(node: Node, given: list[Known | None]) -> Coded:
+    codes, scale = given[0], given[1]
+    assert codes is not None and scale is not None
+    zero = (
+        given[2]
+        if len(given) > 2 and given[2] is not None
+        else np.zeros_like(codes, shape=scale.shape)
+    )
+    axis = int(node.get("axis", 1)) % max(codes.ndim, 1) if scale.ndim and scale.size > 1 else None
+    if axis is None:
+        scale, zero = scale.reshape(()), zero.reshape(())
+    form = Integer(8 * codes.dtype.itemsize, codes.dtype.kind == "i", False)
+    return codes, form, Scale(scale.astype(np.float32), zero, axis)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
+
+
+def _path(name: str) -> str:
+    """A module path from an ONNX name."""
+    words = [re.sub(r"\W", "_", word) for word in re.split(r"[./]+", name.strip("/")) if word]
+    words = [f"_{word}" if word in ("forward", "training") else word for word in words]
+    return ".".join(words) or "layer"
+
+
+__all__ = ["OPSETS", "OnnxNet", "read_onnx"]
