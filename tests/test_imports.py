@@ -9,7 +9,7 @@ import pytest
 
 import lighten
 
-HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "ray", "scipy", "sklearn", "PIL")
+HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "ray", "scipy", "sklearn", "PIL", "tokenizers")
 TORCH_FREE = ("core", "formats", "program", "data", "measure", "errors")
 
 

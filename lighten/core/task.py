@@ -57,12 +57,14 @@ class Preprocess:
     """What turns stored pixels into the network's input: `(x / scale − mean) / std` per channel.
 
     It travels with the Program, so that the artifact can be fed raw pixels elsewhere. `mean` and
-    `std` are per channel, or empty for none.
+    `std` are per channel, or empty for none. Text has a `tokenizer` instead: sixteen hexadecimal
+    digits of the sha256 of its file.
     """
 
     scale: float = 1.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    tokenizer: str = ""
 
     def __call__(self, pixels: Array) -> Array:
         """Raw `[n, c, …]` to float32 `[n, c, …]`."""

@@ -1,4 +1,4 @@
-"""Data as NumPy batches: images, arrays, the builtin digits, a user's own factory or loaders.
+"""Data as NumPy batches: images, arrays, sentences, digits, a user's own factory or loaders.
 
     load(spec)      a Task, ready to train, choose and judge
     read(spec)      the raw splits behind it: pixels, labels, normalisation
@@ -23,14 +23,17 @@ from lighten.data.loaders import from_loaders
 from lighten.data.npz import read_npz
 from lighten.data.spec import Spec, parse
 from lighten.data.splits import Split, Splits, complete
+from lighten.data.text import is_text, read_text
 from lighten.errors import DataError
 
 __all__ = ["Split", "Splits", "from_loaders", "load", "read", "task_of"]
 
+TEXT_OPTIONS = (("length", "folders of sentences"), ("vocab", "folders of sentences"))
 FORMS = (
     "builtin:digits",
     "a folder or .tar of images (split/class/file)",
     "an .npz file (train_x, train_y, test_x, test_y)",
+    "a folder of train.tsv and test.tsv (sentence, tab, label) with ?vocab=tokenizer.json",
     "file.py:factory returning a Task",
 )
 
@@ -55,6 +58,9 @@ def load(
     """
     if _is_factory(spec):
         return task_from_factory(spec)
+    parsed = parse(spec)
+    if is_text(parsed.path):
+        return read_text(parsed.path, parsed.options, seed, batch)
     splits = read(spec, seed=seed, skip_corrupt=skip_corrupt, progress=progress)
     return task_of(splits, batch=batch, augment=augment)
 
@@ -79,8 +85,9 @@ def _splits(spec: Spec, skip_corrupt: int, progress: Progress | None) -> Splits:
         there = bool(spec.place) and path.exists()
         what = "is not a form of data" if there else "names no data: there is no such file"
         raise DataError(f"{spec.place!r} {what}.", f"Give one of: {'; '.join(FORMS)}.")
-    if "size" in spec.options:
-        raise DataError(f"{spec.place}: the option 'size' is for folders and tars of images.")
+    for option, kind in (("size", "folders and tars of images"), *TEXT_OPTIONS):
+        if option in spec.options:
+            raise DataError(f"{spec.place}: the option {option!r} is for {kind}.")
     return splits
 
 

@@ -158,4 +158,4 @@ def _own_preprocess(path: Path, arrays: dict[str, Array], x: Array) -> Preproces
         numbers[key] = tuple(float(number) for number in array.ravel())
     if not any(numbers.values()):
         return None
-    return Preprocess(255.0 if x.dtype == np.uint8 else 1.0, **numbers)
+    return Preprocess(255.0 if x.dtype == np.uint8 else 1.0, numbers["mean"], numbers["std"])

@@ -26,12 +26,20 @@ def _pixels(value: Any) -> int:
     return int(value)
 
 
+def _tokens(value: Any) -> int:
+    if not 2 <= int(value) <= 8192 or int(value) != float(value):
+        raise ValueError
+    return int(value)
+
+
 # option → (how to read it, what it must look like)
 OPTIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "mean": (_numbers, "numbers such as 0.485,0.456,0.406"),
     "std": (_numbers, "numbers such as 0.229,0.224,0.225"),
     "scale": (float, "a number such as 255"),
     "size": (_pixels, "a number of pixels from 1 to 4096"),
+    "length": (_tokens, "a number of tokens from 2 to 8192"),
+    "vocab": (str, "a tokenizer.json or vocab.txt"),
 }
 
 

@@ -1,0 +1,70 @@
+"""Sentences: rows of tokens and their mask, the tokenizer named, errors with file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lighten.data import load
+from lighten.errors import DataError
+
+pytest.importorskip("tokenizers")
+WORDS = "[PAD] [UNK] [CLS] [SEP] a good bad film very not".split()
+
+
+def folder(tmp_path: Path, **files: str) -> Path:
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    rows = "a good film\tgood\na bad film\tbad\nvery good\tgood\nnot good\tbad\n"
+    for name, text in {"train": rows * 10, "test": rows, **files}.items():
+        (tmp_path / f"{name}.tsv").write_text(text)
+    return tmp_path
+
+
+def test_rows_of_tokens_and_their_mask(tmp_path: Path) -> None:
+    task = load(f"{folder(tmp_path)}?length=6")
+    assert task.labels == ("bad", "good") and task.train_size == 36
+    first = next(iter(task.test()))
+    tokens, mask = first.inputs
+    assert tokens.dtype == mask.dtype == np.int64
+    assert tokens[0].tolist() == [2, 4, 5, 7, 3, 0]  # [CLS] a good film [SEP] [PAD]
+    assert mask[0].tolist() == [1, 1, 1, 1, 1, 0]
+    assert first.target.tolist() == [1, 0, 1, 0]
+    assert len(task.preprocess.tokenizer) == 16
+
+
+def test_long_sentences_are_cut_and_the_length_is_part_of_the_fingerprint(tmp_path: Path) -> None:
+    place = folder(tmp_path)
+    short, long = load(f"{place}?length=4"), load(f"{place}?length=8")
+    assert next(iter(short.test())).inputs[0][0].tolist() == [2, 4, 5, 3]
+    assert short.fingerprint != long.fingerprint
+
+
+def test_dev_is_valid_and_a_header_is_no_sample(tmp_path: Path) -> None:
+    place = folder(tmp_path, dev="sentence\tlabel\na film\tgood\n")
+    task = load(str(place))
+    assert task.train_size == 40
+    assert next(iter(task.valid())).target.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"train": "one\tgood\nno tab here\n"}, r"train.tsv, line 2: .*1 field"),
+        ({"test": "a film\tawful\n"}, r"test has the label 'awful', which train has not"),
+        ({"test": ""}, r"test.tsv holds no sentences"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(
+    tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        load(str(folder(tmp_path, **files)))
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    place = folder(tmp_path)
+    (place / "vocab.txt").unlink()
+    with pytest.raises(DataError, match=r"no tokenizer for them.*vocab=tokenizer.json"):
+        load(str(place))
