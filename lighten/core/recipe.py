@@ -80,6 +80,8 @@ class Training:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not isfinite(value) or value < 0:
                 raise RecipeError(f"The {name} must be a finite number from 0 on, but got {value}.")
+        if self.batch < 1:
+            raise RecipeError(f"The batch must be at least 1, but got {self.batch}.")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lighten.core.protocols import Hook
 from lighten.core.recipe import Training
 from lighten.core.task import Batch, Task
-from lighten.errors import InputError, LightenError, RecipeError
+from lighten.errors import InputError, LightenError
 from lighten.train import checkpoint as disk
 from lighten.train.evaluate import device_of, quality
 from lighten.train.layout import channels_last, precision_for
@@ -58,11 +58,6 @@ def steps_of(training: Training, train_size: int) -> int:
     >>> steps_of(Training(epochs=0.5, batch=128), 50_000)
     196
     """
-    if not (math.isfinite(training.epochs) and training.epochs >= 0 and training.batch >= 1):
-        raise RecipeError(
-            "Training must have epochs ≥ 0 and batch ≥ 1, "
-            f"but got epochs={training.epochs}, batch={training.batch}."
-        )
     steps = round(training.epochs * _per_epoch(training, train_size))
     return max(steps, 1) if training.epochs else 0
 
