@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lighten import zoo
+from tests.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).parents[1]
 QUICK = ("lenet_300_100", "lenet5", "digits_cnn", "resnet20", "squeezenet")
@@ -23,6 +24,19 @@ def test_the_table_of_networks_is_true_and_80_percent_can_be_cut(name: str) -> N
     assert row in (ROOT / "docs" / "networks.md").read_text().splitlines()
     found = re.search(r"\| (\d+) % \|", row)
     assert found is not None and int(found[1]) >= 80
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n == "distilbert" else pytest.param(n, marks=pytest.mark.soak)
+        for n in sorted(ARCHITECTURES)
+    ],
+)
+def test_the_table_of_architectures_is_true(name: str) -> None:
+    pytest.importorskip("transformers")
+    row = runpy.run_path(str(ROOT / "docs" / "networks.py"))["brought"](name)
+    assert row in (ROOT / "docs" / "networks.md").read_text().splitlines()
 
 
 def test_the_road_runs_and_ends_where_it_should() -> None:

@@ -21,9 +21,9 @@ def corrected(space: Space, history: Sequence[Trial], before_ms: float) -> Space
 
     Latency: measured = offset + factor · predicted, where measured is the ratio to the original,
     timed in turns, × the `before_ms` that the limit was made from: so a disturbed baseline corrects
-    itself. The limit is what has to be predicted for the wanted to be measured. Loss: each kind of evidence counts by one factor, the
-    non-negative least-squares fit of how far the trained answers were from the original's, pulled
-    towards one common factor while trials are few.
+    itself. The limit is what has to be predicted for the wanted to be measured. Loss: each kind of
+    evidence counts by one factor, the non-negative least-squares fit of how far the trained answers
+    were from the original's, pulled towards one common factor while trials are few.
     """
     trials = [t for t in history if t.score is not None and t.stage == "verify"]
     if not trials or space.problem is None:
