@@ -341,3 +341,18 @@ def test_the_fingerprint_sees_every_number_and_name() -> None:
     with torch.no_grad():
         other[2].bias[1] += 1e-6  # type: ignore[union-attr,operator]
     assert fingerprint(net) != fingerprint(other)
+
+
+def test_a_folder_that_transformers_saved(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.BertConfig(vocab_size=30, intermediate_size=16, **sizes)
+    saved = transformers.BertModel(config)
+    saved.save_pretrained(tmp_path)
+    net = load_network(f"hf:{tmp_path}?classes=3")
+    assert net(torch.zeros(1, 4, dtype=torch.long)).logits.shape == (1, 3)
+    assert torch.equal(net.bert.pooler.dense.weight, saved.pooler.dense.weight)
+    with pytest.raises(NetworkError, match="only option is classes"):
+        load_network(f"hf:{tmp_path}?labels=3")
+    with pytest.raises(NetworkError, match="holds no config.json"):
+        load_network(f"hf:{tmp_path / 'nowhere'}")
