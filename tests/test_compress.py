@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,22 +142,33 @@ def ended(out: Path) -> tuple[str, float, float]:
     return recipe, summary["after"]["quality"], summary["after"]["latency_ms"]
 
 
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    out = tmp_path_factory.mktemp("recorded") / "run"
-    began = time.monotonic()
-    assert start(out).wait() == 0
-    return out, time.monotonic() - began
-
-
-def killed_and_resumed(recorded: tuple[Path, float], out: Path, moment: float) -> None:
-    """Replay the recorded measurements, die at a share of the run's time, resume, compare."""
-    source, seconds = recorded
+def replay_of(source: Path, out: Path) -> Path:
+    """A run's folder with its measurements, and nothing else of what it did."""
     out.mkdir()
     for name in ("run.json", "measurements.jsonl"):
         shutil.copy(source / name, out / name)
-    process = start(out)
-    time.sleep(moment * seconds)
+    return out
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """An uninterrupted run, and the seconds that its replay takes."""
+    folder = tmp_path_factory.mktemp("recorded")
+    assert start(folder / "run").wait() == 0
+    again = replay_of(folder / "run", folder / "again")
+    began = time.monotonic()
+    assert start(again).wait() == 0
+    seconds = time.monotonic() - began
+    assert ended(again) == ended(folder / "run")
+    return folder / "run", seconds
+
+
+def killed_and_resumed(recorded: tuple[Path, float], out: Path, moment: float) -> None:
+    """Replay the recorded measurements, die at a share of the replay's time, resume, compare."""
+    source, seconds = recorded
+    process = start(replay_of(source, out))
+    with suppress(subprocess.TimeoutExpired):  # a run that is faster than the one timed has ended
+        process.wait(moment * seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert start(out).wait() == 0

@@ -354,5 +354,5 @@ def test_a_folder_that_transformers_saved(tmp_path: Path) -> None:
     assert torch.equal(net.bert.pooler.dense.weight, saved.pooler.dense.weight)
     with pytest.raises(NetworkError, match="only option is classes"):
         load_network(f"hf:{tmp_path}?labels=3")
-    with pytest.raises(NetworkError, match="holds no config.json"):
+    with pytest.raises(NetworkError, match=r"holds no config\.json"):
         load_network(f"hf:{tmp_path / 'nowhere'}")

@@ -213,6 +213,15 @@ class Acts:
         pass
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as at a terminal: started in the background, a process would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_run_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "run.safetensors"
     press = Acts(6, lambda: os.kill(os.getpid(), signal.SIGINT))
