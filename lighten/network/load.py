@@ -98,8 +98,9 @@ def _from_folder(spec: str, seed: int) -> nn.Module:
         import transformers
     except ImportError:
         raise MissingExtra("transformers", "hf") from None
-    transformers.logging.set_verbosity_error()  # it reports each fresh classifier at length
-    transformers.logging.disable_progress_bar()
+    reports: Any = transformers.logging  # of each fresh classifier, at length
+    reports.set_verbosity_error()
+    reports.disable_progress_bar()
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     name = (config.architectures or ["AutoModel"])[0]
     kind = getattr(transformers, name, transformers.AutoModel)
