@@ -57,7 +57,9 @@ def keep_70_percent(graph: Graph) -> dict[str, list[int]]:
 def has_heads(graph: Graph, count: int) -> bool:
     """Whether whole heads of queries, keys, values and the output after them form a group."""
     return any(
-        group.size == count and len(group.producers) >= 1 and group.consumers
+        group.size == count
+        and any(len(member.slices[0]) > 1 for member in group.producers)
+        and group.consumers
         for group in graph.groups
     )
 

@@ -63,6 +63,11 @@ def test_what_is_wrong_is_said_with_its_place(
         load(str(folder(tmp_path, **files)))
 
 
+def test_options_of_images_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'size' is not for folders of sentences"):
+        load(f"{folder(tmp_path)}?size=8")
+
+
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     place = folder(tmp_path)
     (place / "vocab.txt").unlink()

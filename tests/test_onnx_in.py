@@ -108,6 +108,7 @@ FILES: dict[str, Callable[[Path], Made]] = {
     "torch 17 shufflenet_v2": legacy("shufflenet_v2"),
     "torch 17 unet": legacy("unet"),
     "torch.export 18 resnet20": modern("resnet20"),
+    "torch.export 23 resnet20": modern("resnet20", 23),
     "torch.export 18 mobilenet_v3": modern("mobilenet_v3"),
     "torch.export 18 distilbert": encoder(True),
     "torch 18 distilbert": encoder(False),
@@ -180,6 +181,37 @@ def test_unknown_ops_are_listed_by_name_and_node(tmp_path: Path) -> None:
         helper.make_node("Celu", ["a"], ["y"], name="second"),
     )
     with pytest.raises(UnsupportedOps, match=r"Hardmax \(first\).*Celu \(second\)"):
+        read_onnx(path)
+
+
+def stored(tmp_path: Path, nodes: list[Any], arrays: dict[str, np.ndarray], kind: int) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", kind, ["n", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    path = tmp_path / "stored.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_two_tables_read_at_the_same_places_stay_two(tmp_path: Path) -> None:
+    """Nodes of one name, too, are told apart."""
+    tables = {f"t{i}": np.full((4, 2), i, np.float32) for i in (1, 2)}
+    nodes = [helper.make_node("Gather", [f"t{i}", "x"], [f"e{i}"], name="same") for i in (1, 2)]
+    nodes.append(helper.make_node("Sub", ["e1", "e2"], ["y"], name="same"))
+    net = read_onnx(stored(tmp_path, nodes, tables, TensorProto.INT64))
+    assert net(torch.zeros(1, 3, dtype=torch.long)).unique().tolist() == [-1.0]
+
+
+def test_codes_that_nothing_here_made_are_refused(tmp_path: Path) -> None:
+    scale = {"scale": np.float32(0.5), "zero": np.uint8(3)}
+    nodes = [helper.make_node("DequantizeLinear", ["x", "scale", "zero"], ["y"], name="in")]
+    path = stored(tmp_path, nodes, {k: np.asarray(v) for k, v in scale.items()}, TensorProto.UINT8)
+    with pytest.raises(NetworkError, match="not made by a QuantizeLinear of the same scale"):
         read_onnx(path)
 
 

@@ -28,7 +28,11 @@ from lighten.errors import DataError
 
 __all__ = ["Split", "Splits", "from_loaders", "load", "read", "task_of"]
 
-TEXT_OPTIONS = (("length", "folders of sentences"), ("vocab", "folders of sentences"))
+# options that arrays have no use for → what has
+OPTIONS_OF = {
+    "size": "folders and tars of images",
+    **dict.fromkeys(("length", "vocab"), "folders of sentences"),
+}
 FORMS = (
     "builtin:digits",
     "a folder or .tar of images (split/class/file)",
@@ -85,7 +89,7 @@ def _splits(spec: Spec, skip_corrupt: int, progress: Progress | None) -> Splits:
         there = bool(spec.place) and path.exists()
         what = "is not a form of data" if there else "names no data: there is no such file"
         raise DataError(f"{spec.place!r} {what}.", f"Give one of: {'; '.join(FORMS)}.")
-    for option, kind in (("size", "folders and tars of images"), *TEXT_OPTIONS):
+    for option, kind in OPTIONS_OF.items():
         if option in spec.options:
             raise DataError(f"{spec.place}: the option {option!r} is for {kind}.")
     return splits

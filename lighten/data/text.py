@@ -25,6 +25,7 @@ from lighten.errors import DataError, MissingExtra
 
 NAMES = {"train": ("train",), "valid": ("valid", "dev", "validation"), "test": ("test",)}
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
+OPTIONS = ("length", "vocab")
 LENGTH = 64
 Rows = tuple[list[str], list[str]]  # sentences, labels
 
@@ -39,6 +40,9 @@ def read_text(path: Path, options: Mapping[str, Any], seed: int, batch: int) -> 
 
     Raises `DataError` naming the file and the line, `MissingExtra` without `tokenizers`.
     """
+    for option in options:
+        if option not in OPTIONS:
+            raise DataError(f"{path}: the option {option!r} is not for folders of sentences.")
     files = {name: _file(path, choices) for name, choices in NAMES.items()}
     for name in ("train", "test"):
         if files[name] is None:

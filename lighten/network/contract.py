@@ -70,20 +70,17 @@ def _conv_transpose(state: Labelling, call: Call, shape: tuple[int, ...]) -> Ten
     return spread(made, shape, 1)
 
 
-def _linear(state: Labelling, call: Call, shape: tuple[int, ...]) -> Tensor:
-    weight = call.weights["weight"]
-    state.atoms.join(_channels(state, call, -1), state.slot(weight, 1, "consumer"))
-    made = state.slot(weight, 0, "producer")
-    _bias(state, call, made)
-    return spread(made, shape, len(shape) - 1)
+def _matrix(reads: int, makes: int) -> Callable[[Labelling, Call, tuple[int, ...]], Tensor]:
+    """x · w over the last dimension; `reads` and `makes` are the weight's two sides."""
 
+    def rule(state: Labelling, call: Call, shape: tuple[int, ...]) -> Tensor:
+        weight = call.weights["weight"]
+        state.atoms.join(_channels(state, call, -1), state.slot(weight, reads, "consumer"))
+        made = state.slot(weight, makes, "producer")
+        _bias(state, call, made)
+        return spread(made, shape, len(shape) - 1)
 
-def _projection(state: Labelling, call: Call, shape: tuple[int, ...]) -> Tensor:
-    weight = call.weights["weight"]
-    state.atoms.join(_channels(state, call, -1), state.slot(weight, 0, "consumer"))
-    made = state.slot(weight, 1, "producer")
-    _bias(state, call, made)
-    return spread(made, shape, len(shape) - 1)
+    return rule
 
 
 def _bias(state: Labelling, call: Call, made: Tensor, role: str = "producer") -> None:
@@ -126,8 +123,8 @@ def _elementwise(state: Labelling, call: Call, shape: tuple[int, ...]) -> Tensor
 RULES: dict[str, Callable[[Labelling, Call, tuple[int, ...]], Tensor]] = {
     "conv": _conv,
     "conv_transpose": _conv_transpose,
-    "linear": _linear,
-    "projection": _projection,
+    "linear": _matrix(reads=1, makes=0),
+    "projection": _matrix(reads=0, makes=1),
     "channelwise": _channelwise,
     "group_norm": _group_norm,
     "layer_norm": _layer_norm,

@@ -93,10 +93,9 @@ def index(step: Step) -> Flow:
     dim, places = given[0]
     axis = x.axis(dim)
     if isinstance(places, Flow):
-        if len(given) == 1 and first[1] is places:
+        if first[1] is places:
             raise Unsupported("indices that depend on the input must go with the sample's number")
-        chosen = step.emit("gather", [x.name, places.name], step.shape, axis=axis)
-        return chosen
+        return step.emit("gather", [x.name, places.name], step.shape, axis=axis)
     if places.tensor.dtype.is_floating_point or places.tensor.dtype == torch.bool:
         raise Unsupported("only integer indices are supported")
     listed = numpy(places.tensor)

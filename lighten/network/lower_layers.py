@@ -205,11 +205,10 @@ def part(step: Step, name: str) -> Flow:
     """Queries, keys or values; those that are the same in every sample are stored."""
     found = step[name]
     if isinstance(found, Constant):
-        array = found.sample(step.rank, step.layout)
-        stored = Flow(step.store(name, array), tuple(array.shape), step.layout)
         if name == "key":
             raise Unsupported("its key must depend on the input")
-        return stored
+        array = found.sample(step.rank, step.layout)
+        return Flow(step.store(name, array), tuple(array.shape), step.layout)
     if found.layout.axis >= found.rank - 2:
         raise Unsupported("it mixes the samples of a batch")
     return step.flow(name)

@@ -43,10 +43,15 @@ def _constants(module: fx.GraphModule) -> set[fx.Node]:
         if node.op == "get_attr":
             if str(node.target) not in parameters:
                 found.add(node)
-        elif node.op == "call_function" and "dropout" not in str(node.target):
+        elif node.op == "call_function" and not _draws(node):
             if all(source in found for source in node.all_input_nodes):
                 found.add(node)
     return found
+
+
+def _draws(node: fx.Node) -> bool:
+    """Whether the result is random."""
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
 def _mutates(node: fx.Node) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import reduce as fold
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -129,27 +130,21 @@ def _cast(a: Arguments) -> Tensor:
     return a.tensor().to(DTYPES[a["to"]])
 
 
-def quantized(a: Arguments) -> tuple[Tensor, Any, Any, int | None]:
-    """What QuantizeLinear and DequantizeLinear read: x, scale, zero point, axis."""
-    scale = a.known(1)
-    zero = a.known(2) if a.has(2) else scale * 0
-    per_axis = scale.ndim == 1 and scale.size > 1
-    axis = a.get("axis", 1) % a.tensor().ndim if per_axis else None
-    return a.tensor(), scale, zero, axis
-
-
 def quantize(a: Arguments) -> Tensor:
     """The real numbers that the codes stand for: rounded to the format, and still reals."""
-    x, scale, zero, axis = quantized(a)
-    signed = zero.dtype.kind == "i"
-    form = Integer(8 * zero.dtype.itemsize, signed, False)
+    x, scale = a.tensor(), a.known(1)
+    zero = a.known(2) if a.has(2) else np.zeros(scale.shape, np.uint8)
+    axis = a.get("axis", 1) % x.ndim if scale.size > 1 else None
+    form = Integer(8 * zero.dtype.itemsize, zero.dtype.kind == "i", False)
     if axis is None:
         scale, zero = scale.reshape(()), zero.reshape(())
     return fake_quantize(x, form, Scale(torch.as_tensor(scale), torch.as_tensor(zero), axis))
 
 
-def _logical(function: Callable[[Tensor, Tensor], Tensor]) -> Rule:
-    return binary(function)
+def _divide(x: Tensor, y: Tensor) -> Tensor:
+    """Whole numbers are divided towards zero."""
+    whole = not (x.is_floating_point() or y.is_floating_point())
+    return torch.div(x, y, rounding_mode="trunc" if whole else None)
 
 
 ARITHMETIC: Mapping[str, Rule] = {
@@ -186,7 +181,7 @@ ARITHMETIC: Mapping[str, Rule] = {
     "Sum": binary(torch.add),
     "Sub": binary(torch.sub),
     "Mul": binary(torch.mul),
-    "Div": binary(torch.div),
+    "Div": binary(_divide),
     "Max": binary(torch.maximum),
     "Min": binary(torch.minimum),
     "Pow": lambda a: torch.pow(a.tensor(0), _exponent(a)),
@@ -196,8 +191,8 @@ ARITHMETIC: Mapping[str, Rule] = {
     "LessOrEqual": binary(torch.le),
     "Greater": binary(torch.gt),
     "GreaterOrEqual": binary(torch.ge),
-    "And": _logical(torch.logical_and),
-    "Or": _logical(torch.logical_or),
+    "And": binary(torch.logical_and),
+    "Or": binary(torch.logical_or),
     "Not": unary(torch.logical_not),
     "IsNaN": unary(torch.isnan),
     "Where": lambda a: torch.where(a.tensor(0), a.tensor(1), a.tensor(2)),

@@ -21,6 +21,8 @@ from lighten.network.onnx_in.sizes import SIZES, Open, sized
 
 OPSETS = range(9, 27)
 RULES = {**ARITHMETIC, **MOVES}
+# ops that move codes as they are
+CARRIERS = frozenset("Reshape Flatten Transpose Squeeze Unsqueeze MaxPool Slice Identity".split())
 Coded = tuple[Known, Integer, Scale]
 
 
@@ -70,6 +72,7 @@ class OnnxNet(nn.Module):
         self.ranks = {v.name: len(_shape(v)) for v in (*graph.input, *graph.value_info)}
         self.nodes = [node for node in map(_node, graph.node) if not self._folded(node)]
         self._refuse_unknown()
+        self._refuse_other_scales()
         self.layers: dict[str, str] = {}
         self.held: dict[str, str] = {}
         self._build()
@@ -87,7 +90,7 @@ class OnnxNet(nn.Module):
         return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
     def _run(self, node: Node, given: list[Value | None]) -> list[Value]:
-        path = self.layers.get(node.name)
+        path = self.layers.get(node.outputs[0])
         layer = None if path is None else self.get_submodule(path)
         a = Arguments(node, given, self._stored, layer, self.opset)
         try:
@@ -143,6 +146,26 @@ class OnnxNet(nn.Module):
         if unknown:
             raise UnsupportedOps("lighten", unknown, "Export the network with other operations.")
 
+    def _refuse_other_scales(self) -> None:
+        """Codes become reals where they are made, so they must be decoded as they were encoded."""
+        makers = {output: node for node in self.nodes for output in node.outputs}
+        for node in self.nodes:
+            if node.kind != "DequantizeLinear":
+                continue
+            maker = makers.get(node.inputs[0])
+            while maker is not None and maker.kind in CARRIERS:
+                maker = makers.get(maker.inputs[0])
+            same = maker is not None and maker.kind == "QuantizeLinear"
+            if not same or self._scale(node) != self._scale(maker):
+                raise NetworkError(
+                    f"DequantizeLinear {node.name!r} cannot be read: its codes were not made by a "
+                    "QuantizeLinear of the same scale."
+                )
+
+    def _scale(self, node: Node | None) -> list[Any]:
+        assert node is not None
+        return [self.constants[name].tolist() for name in node.inputs[1:]]
+
     def _build(self) -> None:
         """Modules for layers, parameters for other stored floats that flows meet."""
         known = self._sizes_only()
@@ -152,11 +175,17 @@ class OnnxNet(nn.Module):
             build = LAYERS.get(node.kind)
             module = None if build is None else build(node, weights, self.ranks)
             if module is not None:
-                key = (node.kind, *node.inputs[1:], repr(sorted(node.attributes.items())))
+                held = (name for name in node.inputs if name in self.constants)
+                key = (node.kind, *held, repr(sorted(node.attributes.items())))
                 if key not in shared:
                     shared[key] = self._place(node, module)
-                self.layers[node.name] = shared[key]
+                self.layers[node.outputs[0]] = shared[key]
                 continue
+            if node.kind not in RULES and node.kind not in SIZES:
+                raise NetworkError(
+                    f"{node.kind} {node.name!r} cannot be read: its weights are not stored, or of "
+                    "an unusual form."
+                )
             for name in node.inputs:
                 array = self.constants.get(name)
                 if array is not None and array.dtype.kind == "f" and name not in known:
@@ -266,6 +295,3 @@ def _path(name: str) -> str:
     words = [re.sub(r"\W", "_", word) for word in re.split(r"[./]+", name.strip("/")) if word]
     words = [f"_{word}" if word in ("forward", "training") else word for word in words]
     return ".".join(words) or "layer"
-
-
-__all__ = ["OPSETS", "OnnxNet", "read_onnx"]
