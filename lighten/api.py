@@ -65,6 +65,7 @@ __all__ = [
     "space",
     "trace",
     "train",
+    "usual_training",
 ]
 
 
@@ -242,13 +243,36 @@ def train(
         progress("training", state.step, state.steps)
 
     session = train_room.Session(checkpoint=checkpoint, progress=tell)
-    training = training or Training(epochs=20.0, signals=(("task", 1.0),))
+    training = training or usual_training(net, task)
     train_room.fit(net, task, training, teacher=teacher, session=session)
     found = {}
     for split in ("valid", "test"):
         batches = getattr(task, split)()
         found[split] = float(task.metric.reduce(train_room.rows(net, batches, task.metric)))
     return found
+
+
+def usual_training(
+    net: Any, task: Task, optimizer: str | None = None, started: bool = False
+) -> Training:
+    """Twenty epochs of the task alone, with the optimiser and rates that suit the network.
+
+    `started` says that the weights are trained already, and gives the gentler rate. Raises
+    `RecipeError` for an optimizer without usual rates.
+    """
+    found = train_room.regime(net, task.classifies)
+    if optimizer is not None:
+        if optimizer not in train_room.REGIMES:
+            known = ", ".join(train_room.REGIMES)
+            raise RecipeError(f"The optimizer must be one of {known}, got {optimizer!r}.")
+        found = train_room.REGIMES[optimizer]
+    return Training(
+        20.0,
+        optimizer=found.optimizer,
+        lr=found.gentle if started else found.lr,
+        weight_decay=found.weight_decay,
+        signals=(("task", 1.0),),
+    )
 
 
 def compile(program: Program, backend: str = "onnxruntime", threads: int = 1) -> Executable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,10 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output", help="where the weights go")],
     epochs: Annotated[float, typer.Option("--epochs", min=0.01, help="passes over train")] = 20.0,
     weights: opt.Weights = None,
-    lr: Annotated[float, typer.Option("--lr", min=1e-8, help="peak learning rate")] = 0.1,
+    lr: opt.LearningRate = None,
+    optimizer: Annotated[
+        str | None, typer.Option("--optimizer", help="sgd or adamw; else what suits the network")
+    ] = None,
     samples: Annotated[int, typer.Option("--batch", min=2, help="samples per step")] = 128,
     seed: opt.Seed = 0,
     skip_corrupt: opt.SkipCorrupt = 0,
@@ -35,13 +39,14 @@ def train(
     Example: [bold]lighten train zoo:lenet5 --data mnist.npz --epochs 5 -o lenet5.safetensors[/]
     """
     from lighten import api
-    from lighten.core.recipe import Training
     from lighten.network.weights import save_weights
 
     with show.progress() as progress:
         task = api.load_task(data, seed=seed, skip_corrupt=skip_corrupt, progress=progress)
         net = api.load_network(network, weights=weights, task=task, seed=seed)
-        training = Training(epochs, samples, lr=lr, signals=(("task", 1.0),), seed=seed)
+        started = weights is not None or network.startswith("hf:")
+        training = api.usual_training(net, task, optimizer, started)
+        training = replace(training, epochs=epochs, batch=samples, lr=lr or training.lr, seed=seed)
         checkpoint = output.with_name(f".{output.name}.checkpoint")
         if not resume:
             checkpoint.unlink(missing_ok=True)
@@ -73,6 +78,7 @@ def compress(
     threads: opt.Threads = 1,
     batch: opt.BatchSize = 1,
     epochs: opt.Epochs = None,
+    lr: opt.LearningRate = None,
     time: Annotated[str, typer.Option("--time", help="wall time to spend: 90s, 40m, 2h")] = "45m",
     ignore: opt.Ignore = None,
     control: Annotated[
@@ -100,6 +106,7 @@ def compress(
         threads=threads,
         batch=batch,
         epochs=epochs,
+        lr=lr,
         time=opt.seconds(time),
         ignore=tuple(ignore or ()),
         control=control,

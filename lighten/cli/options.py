@@ -36,6 +36,10 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="same seed, same result
 Epochs = Annotated[
     float | None, typer.Option("--epochs", min=0.0, help="length of the final training")
 ]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--lr", min=1e-8, help="peak learning rate; else what suits the network"),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="the run's folder")]
 Ignore = Annotated[
     list[str] | None,

@@ -15,12 +15,22 @@ from lighten.errors import RecipeError
 from lighten.search import schedule
 from lighten.search.workbench import Workbench
 
+FEW = 5000  # training samples: below, more steps count for more than fast ones
 FIRST_STEPS, SPEED_STEPS = 2, 8  # training steps: to warm up, and timed to share out the time
 
 
 def training_for(bench: Workbench, epochs: float) -> Training:
-    """The training of every recipe here, at this length."""
-    return schedule.training(epochs, bench.task.train_size, bench.options.seed)
+    """The training of every recipe here, at this length: distillation from the original."""
+    found = train.regime(bench.graph.module, bench.task.classifies)
+    few = bench.task.train_size < FEW or found.optimizer == "adamw"
+    return Training(
+        epochs,
+        64 if few else 128,
+        found.optimizer,
+        bench.options.lr or found.gentle,
+        weight_decay=found.weight_decay,
+        seed=bench.options.seed,
+    )
 
 
 def verifying(bench: Workbench, clock: Callable[[], float], first: Recipe) -> float:

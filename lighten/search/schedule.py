@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lighten.core.recipe import Training
 from lighten.search.options import Options
 
 ROUNDS = (3, 2, 1)  # recipes verified per round; predictions are corrected between rounds
@@ -73,8 +72,3 @@ def _left(options: Options, spent: float) -> float:
 
 def _trainings(options: Options) -> int:
     return 3 if options.control else 1
-
-
-def training(epochs: float, train_size: int, seed: int) -> Training:
-    """The training every recipe gets: distillation from the original network."""
-    return Training(epochs=epochs, batch=64 if train_size < 5000 else 128, seed=seed)

@@ -1,0 +1,41 @@
+"""How a kind of network is usually trained: which optimiser, how fast, with how much decay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Regime:
+    """An optimiser's usual settings: `lr` from random weights, `gentle` from trained ones."""
+
+    optimizer: str
+    lr: float
+    gentle: float
+    weight_decay: float
+
+
+SGD = Regime("sgd", lr=0.1, gentle=0.05, weight_decay=5e-4)
+ADAMW = Regime("adamw", lr=1e-3, gentle=2e-4, weight_decay=0.01)
+REGIMES = {regime.optimizer: regime for regime in (SGD, ADAMW)}
+
+
+def regime(module: nn.Module, classifies: bool = True) -> Regime:
+    """SGD for classifiers; AdamW for transformers, and where answers are not classes.
+
+    A network is taken for a transformer where it normalises layers and never batches. Without
+    batch statistics, or with losses of another scale, SGD's usual rates go wrong by orders of
+    magnitude; AdamW's steps do not depend on the gradient's scale.
+
+    >>> regime(nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))).optimizer
+    'adamw'
+    """
+    kinds = [type(m) for m in module.modules()]
+    batches = any(issubclass(kind, nn.modules.batchnorm._BatchNorm) for kind in kinds)
+    layers = any(
+        issubclass(kind, nn.Embedding) or kind.__name__.endswith(("LayerNorm", "RMSNorm"))
+        for kind in kinds
+    )
+    return ADAMW if not classifies or (layers and not batches) else SGD

@@ -1,0 +1,40 @@
+"""Each kind of network gets the optimiser it is usually trained with."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from lighten import api
+from lighten.errors import RecipeError
+from lighten.train import regime
+from tests import small
+
+
+def test_a_cnn_that_normalises_batches_learns_by_sgd() -> None:
+    assert regime(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))).optimizer == "sgd"
+
+
+def test_a_network_that_normalises_layers_learns_by_adamw() -> None:
+    assert regime(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))).optimizer == "adamw"
+
+
+def test_batch_statistics_decide_over_layer_norms() -> None:
+    both = nn.Sequential(nn.BatchNorm1d(4), nn.LayerNorm(4))
+    assert regime(both).optimizer == "sgd"
+
+
+def test_answers_that_are_no_classes_are_learnt_by_adamw() -> None:
+    assert regime(nn.Conv2d(1, 4, 3), classifies=False).optimizer == "adamw"
+
+
+def test_trained_weights_learn_gently() -> None:
+    net, task = nn.Linear(64, 10), small.digits()
+    fresh, started = (api.usual_training(net, task, "adamw", s) for s in (False, True))
+    assert started.lr < fresh.lr
+    assert started.weight_decay == fresh.weight_decay == 0.01
+
+
+def test_an_unknown_optimizer_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(RecipeError, match="sgd, adamw"):
+        api.usual_training(nn.Linear(64, 10), small.digits(), "adam")
