@@ -12,10 +12,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lighten.backends.onnxruntime import OnnxRuntime
 from lighten.core.task import Preprocess
 from lighten.errors import ProgramError
 from lighten.formats import UINT8
 from lighten.program import Builder, Program, check, fuse, interpret, read_metadata, to_onnx
+from lighten.program.build import empty
 from lighten.program.fuse import PASSES
 from lighten.program.spec import FUNCTIONS
 from tests.programs import resnet
@@ -239,3 +241,18 @@ def test_outputs_that_are_also_read_keep_their_names():
     x = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
     for found, exact in zip(run_onnx(program, x), interpret(program, x), strict=True):
         assert difference(found, exact) < 1e-6
+
+
+def test_an_empty_program_takes_whole_numbers_and_answers_in_reals() -> None:
+    b = Builder()
+    tokens, mask = b.input("tokens", (4,)), b.input("mask", (4,))
+    table = b.store("table", np.zeros((9, 2), np.float32))
+    told = b.op("unary", mask, function="relu")
+    read = b.op("gather", table, tokens, axis=0)
+    means = b.op("reduce", read, axes=(1,), function="mean", keepdims=False)
+    both = b.op("binary", means, told, function="add")
+    program = empty(b.finish(both, integers=("mask",)))
+    given = [np.ones((3, 4), np.int64), np.ones((3, 4), np.int64)]
+    (answer,) = OnnxRuntime().compile(program)(*given)
+    assert answer.dtype == np.float32
+    assert answer.shape == (3, 4)

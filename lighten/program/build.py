@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lighten.program.ir import Op, Program, Stored, Value
-from lighten.program.spec import check, infer
+from lighten.program.spec import check, infer, integer_values
 
 
 @dataclass
@@ -78,8 +78,11 @@ def empty(program: Program) -> Program:
         b.input(name, program.values[name].shape)
     flat = b.op("reshape", program.inputs[0], shape=(prod(program.values[b.inputs[0]].shape),))
     first = b.op("slice", flat, axis=0, start=0, stop=1, step=1)
+    whole = tuple(name for name in program.inputs if name in integer_values(program))
+    if whole:
+        first = b.op("unary", first, function="relu")  # outputs are real
     for name in program.outputs:
         shape = program.values[name].shape
         column = b.op("reshape", first, shape=(1,) * len(shape))
         b.op("expand", column, name=name, shape=shape)
-    return b.finish(*program.outputs)
+    return b.finish(*program.outputs, integers=whole)
