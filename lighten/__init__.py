@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         load_network,
         load_task,
         lower,
+        open,
         space,
         trace,
     )
@@ -55,6 +56,7 @@ NAMES = {
     "load_network": "lighten.api",
     "load_task": "lighten.api",
     "lower": "lighten.api",
+    "open": "lighten.api",
     "space": "lighten.api",
     "trace": "lighten.api",
 }
@@ -79,6 +81,7 @@ __all__ = [
     "load_network",
     "load_task",
     "lower",
+    "open",
     "space",
     "trace",
 ]

@@ -32,6 +32,7 @@ from lighten.core.trial import Latency
 from lighten.errors import InputError, NetworkError, RecipeError
 from lighten.measure import latency
 from lighten.network import Graph, Layer, load, lower, trace
+from lighten.network.structure import read_network
 from lighten.network.weights import load_weights
 from lighten.program.ir import Program
 from lighten.report import write_report
@@ -59,6 +60,7 @@ __all__ = [
     "load_task",
     "lower",
     "measure",
+    "open",
     "read_recipe",
     "replay",
     "search",
@@ -119,6 +121,18 @@ def from_onnx(path: Path | str) -> Any:
     NetworkError where the file cannot be read, UnsupportedOps for ops without a counterpart.
     """
     return load.load_network(str(path))
+
+
+def open(folder: Path | str) -> Any:
+    """The compressed network of a finished run as an `nn.Module`, ready to learn on.
+
+    The layers lie at their old paths with float weights, also where `model.onnx` is int8; the
+    class that the network was made from is not needed. Outputs that were dataclasses are dicts.
+    NetworkError where the folder holds no network.
+
+    >>> net = open("out/resnet20")  # doctest: +SKIP
+    """
+    return read_network(Path(folder))
 
 
 def _sized(spec: str, task: Task | None) -> str:

@@ -67,6 +67,13 @@ def test_the_model_is_alive_and_smaller(run: api.Result) -> None:
     assert out.shape == (3, 10)
 
 
+def test_the_model_opens_without_its_class_and_learns(run: api.Result) -> None:
+    net, images = api.open(run.folder), torch.randn(3, 1, 8, 8)
+    assert torch.equal(net(images), run.model.eval()(images))
+    net.train()(images).sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
 def test_the_given_network_is_untouched(run: api.Result) -> None:
     assert api.trace(small.trained(), small.digits().example(2)).fingerprint == run.recipe.weights
 

@@ -85,6 +85,7 @@ def test_a_factory_a_class_and_an_instance_in_a_file(folder: Path) -> None:
         ("{}/none.pt2", r"none\.pt2 does not exist"),
         ("{}/empty.pt2", r"empty\.pt2 is not a whole torch\.export file"),
         ("{}/weights.safetensors", r"holds weights; give the network they belong to"),
+        ("{}", r"holds no structure\.safetensors"),
         ("{}/model.onnx", r"cannot be read as an ONNX model"),
         ("resnet20", r"must be zoo:NAME, FILE\.py:FACTORY.*but got 'resnet20'"),
     ],

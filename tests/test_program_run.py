@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lighten.backends.onnxruntime import OnnxRuntime
+from lighten.backends.openvino import OpenVino
 from lighten.core.task import Preprocess
 from lighten.errors import ProgramError
 from lighten.formats import UINT8
@@ -253,6 +254,7 @@ def test_an_empty_program_takes_whole_numbers_and_answers_in_reals() -> None:
     both = b.op("binary", means, told, function="add")
     program = empty(b.finish(both, integers=("mask",)))
     given = [np.ones((3, 4), np.int64), np.ones((3, 4), np.int64)]
-    (answer,) = OnnxRuntime().compile(program)(*given)
-    assert answer.dtype == np.float32
-    assert answer.shape == (3, 4)
+    for backend in (OnnxRuntime(), OpenVino()):  # which drops the mask, as nothing reads it
+        (answer,) = backend.compile(program)(*given)
+        assert answer.dtype == np.float32
+        assert answer.shape == (3, 4)

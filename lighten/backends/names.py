@@ -14,6 +14,17 @@ ADDED = re.compile(r"(_kernel_time|_token_\d+|_nchwc|/WithoutBiases)$")
 SEPARATORS = "./:_#"
 
 
+def input_names(data: bytes) -> list[str]:
+    """The inputs of the ONNX model `data` that a caller gives, in order."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtra("onnx", "onnx") from error
+    graph = onnx.load_model_from_string(data).graph
+    stored = {array.name for array in graph.initializer}
+    return [value.name for value in graph.input if value.name not in stored]
+
+
 class Names:
     """Maps a runtime's node names back to the ops of the ONNX model `data`.
 

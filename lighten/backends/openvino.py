@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lighten.backends.names import Names, owners, total, unwritable
+from lighten.backends.names import Names, input_names, owners, total, unwritable
 from lighten.errors import InputError
 
 Array = np.ndarray[Any, Any]
@@ -58,12 +58,15 @@ class Compiled:
         self._data = data
         self._ops = tuple(ops)
         try:
-            self._ports = tuple(
-                f"{port.any_name} {port.partial_shape}" for port in self._model().inputs
-            )
+            ports = self._model().inputs
+            self._ports = tuple(f"{port.any_name} {port.partial_shape}" for port in ports)
         except RuntimeError as error:
             cause = str(error).strip().splitlines()[-1]
             raise InputError(f"OpenVINO cannot load this ONNX model: {cause}.") from error
+        given = input_names(data)
+        # OpenVINO drops inputs that nothing reads; callers still give them
+        self._read = tuple(given.index(port.any_name) for port in ports)
+        self._given = len(given)
         self._requests: dict[Shapes, Request] = {}
 
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
@@ -76,8 +79,8 @@ class Compiled:
         if ready is None:
             ready = self._requests[shapes] = self._request(shapes)
         try:
-            for own, given in zip(ready.inputs, inputs, strict=True):
-                np.copyto(own, given)
+            for own, place in zip(ready.inputs, self._read, strict=True):
+                np.copyto(own, inputs[place])
         except TypeError as error:
             raise InputError(f"The inputs do not fit: {error}.") from error
         ready.infer()
@@ -89,9 +92,10 @@ class Compiled:
     def _request(self, shapes: Shapes, **more: Any) -> Request:
         model = self._model()
         try:
-            if len(shapes) != len(model.inputs):
-                raise RuntimeError(f"{len(shapes)} inputs for {len(model.inputs)}")
-            model.reshape(dict(zip(model.inputs, map(list, shapes), strict=True)))
+            if len(shapes) != self._given:
+                raise RuntimeError(f"{len(shapes)} inputs for {self._given}")
+            read = [list(shapes[place]) for place in self._read]
+            model.reshape(dict(zip(model.inputs, read, strict=True)))
             settings = {**SETTINGS, "INFERENCE_NUM_THREADS": self.threads, **more}
             compiled = _core().compile_model(model, "CPU", settings)
         except RuntimeError as error:
@@ -119,8 +123,8 @@ class Compiled:
         times: dict[str, list[float]] = {}
         for _ in range(REPEATS):
             timed = self._request(tuple(np.shape(x) for x in inputs), PERF_COUNT=True)
-            for own, given in zip(timed.inputs, inputs, strict=True):
-                np.copyto(own, given)
+            for own, place in zip(timed.inputs, self._read, strict=True):
+                np.copyto(own, inputs[place])
             for _ in range(runs):
                 timed.infer()
             for node in timed.request.profiling_info:

@@ -215,11 +215,14 @@ def finish(result: Any, json: Path | None) -> None:
 
 
 def default_out(network: str) -> Path:
-    """A folder under out/ named after the network.
+    """A folder under out/ named after the network; a run's own folder gets a sibling.
 
     >>> default_out("zoo:resnet20?classes=10"), default_out("/nets/a.py:make")
     (PosixPath('out/resnet20'), PosixPath('out/a-make'))
     """
+    if Path(network).is_dir():
+        folder = Path(network).resolve()
+        return folder.with_name(f"{folder.name}-further")
     file, _, factory = network.removeprefix("zoo:").split("?")[0].partition(".py:")
     name = Path(file).stem
     return Path("out") / (f"{name}-{factory}" if factory else name)

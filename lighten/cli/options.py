@@ -11,7 +11,8 @@ Network = Annotated[
     str,
     typer.Argument(
         metavar="NETWORK",
-        help="zoo:NAME, file.py:factory, an .onnx file, hf:FOLDER, or a torch.export .pt2",
+        help="zoo:NAME, file.py:factory, an .onnx file, hf:FOLDER, a torch.export .pt2, or the "
+        "folder of a finished run",
     ),
 ]
 Data = Annotated[

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import io
 import logging
+import operator
 import traceback
 import warnings
 from pathlib import Path
@@ -157,11 +158,7 @@ def _merged(node: fx.Node, two: Any, three: Any, batch: fx.Node) -> Any:
     if two == 2:
         return batch
     with node.graph.inserting_before(node):
-        return node.graph.call_function(_times, (batch, two // 2))
-
-
-def _times(a: int, b: int) -> int:
-    return a * b
+        return node.graph.call_function(operator.mul, (batch, two // 2))
 
 
 # ── writes in place ───────────────────────────────────────────────────────────────────────────

@@ -19,10 +19,14 @@ from torch import nn
 from lighten.errors import MissingExtra, NetworkError
 from lighten.network.exported import read_exported
 from lighten.network.onnx_in.net import read_onnx
+from lighten.network.structure import read_network
 from lighten.network.weights import said
 
 ZOO = "lighten.zoo:build"  # imported when a zoo network is asked for: the zoo lies above this room
-SPECS = "zoo:NAME, FILE.py:FACTORY, FILE.onnx, hf:FOLDER, or a FILE.pt2 of torch.export.save"
+SPECS = (
+    "zoo:NAME, FILE.py:FACTORY, FILE.onnx, hf:FOLDER, a run's folder, or a FILE.pt2 of "
+    "torch.export.save"
+)
 NOT_NETWORKS: Mapping[str, str] = dict.fromkeys(
     (".safetensors", ".pt", ".pth", ".ckpt", ".bin"),
     "holds weights; give the network they belong to, and them with --weights",
@@ -31,7 +35,7 @@ NOT_NETWORKS: Mapping[str, str] = dict.fromkeys(
 
 def load_network(spec: str, *, seed: int = 0) -> nn.Module:
     """The network that `spec` names: zoo:NAME?option=value&…, FILE.py:FACTORY, FILE.onnx, FILE.pt2,
-    or hf:FOLDER?classes=2, a model that `transformers` saved.
+    hf:FOLDER?classes=2, a model that `transformers` saved, or the folder of a finished run.
 
     FACTORY is a function (or class) without arguments that gives an `nn.Module`, or one itself.
     Fresh weights come from `seed`. NetworkError says in one sentence what is wrong.
@@ -59,6 +63,8 @@ def load_network(spec: str, *, seed: int = 0) -> nn.Module:
     if path.suffix == ".onnx":
         _there(path)
         return read_onnx(path)
+    if path.is_dir():
+        return read_network(path)
     if path.suffix != ".pt2":
         raise NetworkError(f"The network must be {SPECS}, but got {spec!r}.")
     _there(path)

@@ -12,8 +12,10 @@ from torch import nn
 from lighten.core.files import write_bytes, write_json, write_text
 from lighten.core.recipe import Edit, Recipe
 from lighten.core.trial import Interval, Score, Trial
+from lighten.errors import NetworkError
 from lighten.formats.calibrate import CALIBRATORS
 from lighten.measure import installed, probe, quality
+from lighten.network.structure import WEIGHTS, save_network
 from lighten.network.weights import save_weights
 from lighten.program import cost, onnx_out
 from lighten.program.ir import Program
@@ -106,7 +108,7 @@ def publish(
         "versions": installed.versions(),
         "seconds": findings.seconds,
         "search": dict(findings.search),
-        "notes": list(bench.task.notes),
+        "notes": [*bench.task.notes, *_kept(built.module, bench.folder.path)],
     }
     write(bench, built, summary, findings)
     return Result(
@@ -229,6 +231,16 @@ def _valid(bounds: Bounds, final: Trial) -> dict[str, float]:
     return {**seen, "aim": bounds.budget.drop - seen["standard_error"]}
 
 
+def _kept(module: nn.Module, folder: Path) -> list[str]:
+    """Write the network, to be opened without its class; where that cannot be, its weights."""
+    try:
+        save_network(module, folder)
+    except NetworkError as reason:
+        save_weights(module, folder / WEIGHTS)
+        return [f"lighten.open needs the network's own class here: {reason.message}"]
+    return []
+
+
 def _pair(interval: Interval) -> list[float]:
     return [interval.low, interval.high]
 
@@ -239,7 +251,6 @@ def write(bench: Workbench, built: Built, summary: Mapping[str, Any], findings: 
 
     folder = bench.folder.path
     write_bytes(folder / "model.onnx", built.data)
-    save_weights(built.module, folder / "weights.safetensors")
     write_text(folder / "recipe.yaml", yaml.safe_dump(built.recipe.as_dict(), sort_keys=False))
     write_json(folder / "layers.json", layers(bench, built, findings.sensitivity))
     write_json(folder / "training.json", curves(bench, built, findings.controls))
