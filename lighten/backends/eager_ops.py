@@ -84,6 +84,19 @@ def affine(op: Op, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return torch.addcmul(shift.reshape(shape), x, scale.reshape(shape))
 
 
+def recurrent(
+    op: Op, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None = None, rb: Tensor | None = None
+) -> Tensor:
+    """One direction of one layer over `[n, t, f]`, from a state of zeros."""
+    held = [w, r, *(bias for bias in (b, rb) if bias is not None)]
+    zeros = x.new_zeros(1, len(x), r.shape[1])
+    first: Any = (zeros, zeros) if op["function"] == "lstm" else zeros
+    way = x.flip(1) if op["reverse"] else x
+    call = getattr(torch, op["function"])
+    y: Tensor = call(way, first, held, b is not None, 1, 0.0, False, False, True)[0]
+    return y.flip(1) if op["reverse"] else y
+
+
 def group_norm(op: Op, x: Tensor, w: Tensor | None = None, b: Tensor | None = None) -> Tensor:
     """Each group of channels to mean 0, variance 1; then w, b per channel."""
     return F.group_norm(x, op["groups"], w, b, op["epsilon"])
@@ -179,6 +192,7 @@ TABLE: Mapping[str, Callable[..., Any]] = {
     "affine": affine,
     "group_norm": group_norm,
     "layer_norm": layer_norm,
+    "recurrent": recurrent,
     "softmax": softmax,
     "unary": unary,
     "binary": binary,

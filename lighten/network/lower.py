@@ -216,7 +216,7 @@ class Trace:
             return LOST
         chosen = several[node.args[1]]
         if chosen is None:
-            raise Unsupported("its indices are used")
+            raise Unsupported("a further result of it is used")
         return chosen
 
     def lowered(self, node: fx.Node, runs: tuple[Any, Any]) -> Any:

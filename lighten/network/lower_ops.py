@@ -63,6 +63,7 @@ from lighten.network.lower_math import (
     softplus,
     variance,
 )
+from lighten.network.lower_recurrent import recurrent
 from lighten.network.lower_shapes import (
     channel_shuffle,
     chunk,
@@ -99,6 +100,8 @@ FUNCTIONS: dict[str, Rule] = {
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
     "embedding": embedding,
+    "lstm": recurrent("lstm", states=2),
+    **{name: recurrent(name) for name in ("gru", "rnn_tanh", "rnn_relu")},
     "scaled_dot_product_attention": attention,
     # functions of one number
     **{

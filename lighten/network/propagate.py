@@ -17,6 +17,8 @@ from lighten.network.calls import as_call
 from lighten.network.labels import Atoms, compressed, rectangular, together, varying
 from lighten.network.rules import MOVEMENT, OPEN, rule_of, shape_of
 
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+
 
 class Labelling:
     """Labels of every node of a lifted network, found in one pass over it.
@@ -151,7 +153,11 @@ class Labelling:
 
     def _unknown(self, node: fx.Node) -> Any:
         name = str(node.target).removesuffix(".default")
-        reason = f"{name} is not handled"
+        short = name.removeprefix("aten.").removesuffix(".input")
+        if short in RECURRENT:
+            reason = f"a recurrent layer ({short}) reads or makes it"
+        else:
+            reason = f"{name} is not handled"
         inputs = [n for n in node.all_input_nodes if self.is_tensor(n)]
         value = node.meta.get("val")
         if isinstance(value, (list, tuple)):

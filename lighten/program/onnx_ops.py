@@ -13,6 +13,7 @@ from lighten.program.ir import Op
 from lighten.program.onnx_functions import FUNCTIONS
 from lighten.program.onnx_layers import activated, conv, conv_transpose, linear
 from lighten.program.onnx_out import BOOL, FLOAT, Writer
+from lighten.program.onnx_recurrent import recurrent
 from lighten.program.reference.moves import nearest
 from lighten.program.shapes import windows
 from lighten.program.spec import weights
@@ -246,6 +247,7 @@ WRITERS: Mapping[str, Callable[[Writer, Op], str]] = {
     "conv_transpose": conv_transpose,
     "linear": linear,
     "matmul": matmul,
+    "recurrent": recurrent,
     "affine": affine,
     "group_norm": group_norm,
     "layer_norm": layer_norm,

@@ -117,6 +117,18 @@ def affine(op: Op, shapes: Shapes) -> Shape:
     return shapes[0]
 
 
+def recurrent(op: Op, shapes: Shapes) -> Shape:
+    """[T, F] with w [G·H, F] and r [G·H, H] gives [T, H]; LSTMs have four gates, GRUs three."""
+    x, w, r = shapes[:3]
+    gates = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}.get(op["function"], 0)
+    demand(gates > 0, op, f"function {op['function']!r} is unknown")
+    fits = len(x) == 2 and len(r) == 2 and w == (gates * r[1], x[-1]) and r[0] == gates * r[1]
+    demand(fits, op, f"{x}, w {w} and r {r} must be [T, F], [{gates}H, F], [{gates}H, H]")
+    for bias in shapes[3:]:
+        demand(bias in ((), w[:1]), op, f"bias {bias} must be {w[:1]}")
+    return (x[0], r[1])
+
+
 def group_norm(op: Op, shapes: Shapes) -> Shape:
     """Channels (axis 0) normalised in `groups`."""
     channels = shapes[0][0]

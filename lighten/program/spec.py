@@ -44,6 +44,8 @@ KINDS: Mapping[str, Kind] = {
         ("activation",),
     ),
     "linear": Kind(("x",), ("w", "b?"), (), rule.linear, ("activation",)),
+    # one direction of one layer, time on axis 0; w, r, b, rb: for the input and for the state
+    "recurrent": Kind(("x",), ("w", "r", "b?", "rb?"), ("function", "reverse"), rule.recurrent),
     "affine": Kind(("x",), ("scale", "shift"), ("axis",), rule.affine),
     "group_norm": Kind(("x",), ("w?", "b?"), ("groups", "epsilon"), rule.group_norm),
     "layer_norm": Kind(("x",), ("w?", "b?"), ("axes", "epsilon", "rms"), rule.layer_norm),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lighten.program.reference import dense, elementwise, moves, sliding
+from lighten.program.reference import dense, elementwise, moves, recurrent, sliding
 
 REFERENCE: Mapping[str, Callable[..., Any]] = {
     "conv": sliding.conv,
@@ -17,6 +17,7 @@ REFERENCE: Mapping[str, Callable[..., Any]] = {
     "pool": sliding.pool,
     "linear": dense.linear,
     "matmul": dense.matmul,
+    "recurrent": recurrent.recurrent,
     "affine": dense.affine,
     "group_norm": dense.group_norm,
     "layer_norm": dense.layer_norm,
