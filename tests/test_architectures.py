@@ -47,6 +47,10 @@ def wide(net: nn.Module) -> nn.Module:
     return copy.deepcopy(net).double()
 
 
+def wide_of(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.double() if x.is_floating_point() else x for x in inputs)
+
+
 def keep_70_percent(graph: Graph) -> dict[str, list[int]]:
     rng = random.Random(0)
     return {
@@ -79,16 +83,17 @@ def test_cut_trained_lowered_and_run(name: str) -> None:
     keep = keep_70_percent(graph)
     assert check_exact(graph, keep, (), case.inputs) < 1e-9
     small = cut(graph, keep)
-    wide_inputs = tuple(x.double() if x.is_floating_point() else x for x in case.inputs)
     arrays = [x.numpy() for x in case.inputs]
     program = lower(graph.module, case.inputs)
     for found, wanted in zip(
-        Eager().compile(program)(*arrays), outputs(wide(net), wide_inputs), strict=True
+        Eager().compile(program)(*arrays), outputs(wide(net), wide_of(case.inputs)), strict=True
     ):
         assert error(found, wanted) < BOUND
     shipped = OnnxRuntime().compile(lower(small, case.inputs))
     for found, wanted in zip(
-        shipped(*arrays), outputs(doubled(copy.deepcopy(small.eval())), wide_inputs), strict=True
+        shipped(*arrays),
+        outputs(doubled(copy.deepcopy(small.eval())), wide_of(case.inputs)),
+        strict=True,
     ):
         assert error(found, wanted) < 10 * BOUND
     trains_on(small.train(), case.inputs)
@@ -104,3 +109,30 @@ def trains_on(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     for path, parameter in net.named_parameters():
         assert parameter.grad is None or bool(parameter.grad.isfinite().all()), path
     assert any(not torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n in ("gpt2", "whisper encoder") else pytest.param(n, marks=pytest.mark.soak)
+        for n in ("gpt2", "whisper encoder", "bert", "vit", "llama", "t5 encoder", "swin", "mpnet")
+    ],
+)
+def test_transformer_layers_are_dropped(name: str) -> None:
+    """Row C4: the attention and the feed-forward branch of a layer go, the rest is cut."""
+    case = ARCHITECTURES[name]
+    graph = trace(case.make(), case.inputs)
+    attention, forward = graph.blocks[2:4]
+    assert "1" in attention.name.split("#")[0].split("."), "they are called after the second layer"
+    keep = keep_70_percent(graph)
+    gone = set(attention.layers) | set(forward.layers)
+    keep = {g.name: keep[g.name] for g in graph.groups if g.name not in gone}
+    assert check_exact(graph, keep, (attention.name, forward.name), case.inputs) < 1e-9
+    small = cut(graph, keep, (attention.name, forward.name))
+    assert not gone & {path for path, _ in small.named_modules()}
+    arrays = [x.numpy() for x in case.inputs]
+    (found, *_), (wanted, *_) = (
+        OnnxRuntime().compile(lower(small, case.inputs))(*arrays),
+        outputs(doubled(copy.deepcopy(small.eval())), wide_of(case.inputs)),
+    )
+    assert error(found, wanted) < 10 * BOUND

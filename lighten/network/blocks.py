@@ -9,6 +9,7 @@ from torch import fx
 
 from lighten.network.calls import aten
 from lighten.network.graph import Block
+from lighten.network.lift import DROPOUT
 
 
 def find_blocks(module: fx.GraphModule) -> tuple[Block, ...]:
@@ -81,8 +82,8 @@ def _layers(nodes: Iterable[fx.Node]) -> tuple[str, ...]:
 
 
 def _common(layers: tuple[str, ...]) -> str:
-    """The longest module path that all these layers lie under."""
-    paths = [layer.split(".")[:-1] for layer in layers]
+    """The longest module path that all these layers lie under; `lift`'s own dropouts lie nowhere."""
+    paths = [layer.split(".")[:-1] for layer in layers if not layer.startswith(DROPOUT)]
     shared: list[str] = []
     for parts in zip(*paths, strict=False):
         if len(set(parts)) > 1:

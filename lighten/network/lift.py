@@ -37,6 +37,7 @@ STOCK: dict[Any, tuple[type[nn.Module], ...]] = {
     aten.dropout.default: (nn.Dropout,),
     aten.feature_dropout.default: (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
 }
+DROPOUT = "dropout_at_"  # how the dropouts are called that were functions
 DROPOUTS = {aten.dropout.default: nn.Dropout, aten.feature_dropout.default: nn.Dropout2d}
 
 
@@ -155,7 +156,7 @@ def _lift_graph(exported: fx.GraphModule, net: nn.Module) -> Lifted:
         if path and calls[key] == 1 and owner is not None and _is_stock(node, owner, exported, net):
             _call_module(node, first_path[id(owner)])
         elif node.target in DROPOUTS:
-            name = f"dropout_at_{node.name}"
+            name = f"{DROPOUT}{node.name}"
             tree.add_module(name, DROPOUTS[node.target](node.args[1]))
             _call_module(node, name)
     _tidy(graph)
