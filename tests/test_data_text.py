@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lighten.data import load
+from lighten.data.text import with_tokenizer
 from lighten.errors import DataError
 
 pytest.importorskip("tokenizers")
@@ -63,6 +64,29 @@ def test_what_is_wrong_is_said_with_its_place(
         load(str(folder(tmp_path, **files)))
 
 
+def test_the_tokenizer_beside_the_network_is_taken(tmp_path: Path) -> None:
+    place, model = folder(tmp_path), tmp_path / "model"
+    model.mkdir()
+    (place / "vocab.txt").rename(model / "vocab.txt")
+    found = f"{place}?length=6&vocab={model / 'vocab.txt'}"
+    assert with_tokenizer(f"{place}?length=6", network=f"hf:{model}?classes=2") == found
+    assert with_tokenizer(f"{place}?length=6", weights=model / "w.safetensors") == found
+    assert load(found).preprocess.tokenizer
+    assert with_tokenizer(str(place)) == str(place)
+
+
+def test_the_tokenizer_that_is_named_wins(tmp_path: Path) -> None:
+    place = folder(tmp_path)
+    typed = f"{place}?vocab=b.json&length=6"
+    assert with_tokenizer(typed, Path("a.json")) == f"{place}?length=6&vocab=a.json"
+    assert with_tokenizer(typed, network="hf:elsewhere") == typed
+
+
+def test_a_tokenizer_for_other_data_is_refused() -> None:
+    with pytest.raises(DataError, match="--vocab is for folders of sentences"):
+        with_tokenizer("builtin:digits", Path("a.json"))
+
+
 def test_options_of_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'size' is not for folders of sentences"):
         load(f"{folder(tmp_path)}?size=8")
@@ -71,5 +95,5 @@ def test_options_of_images_are_refused(tmp_path: Path) -> None:
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     place = folder(tmp_path)
     (place / "vocab.txt").unlink()
-    with pytest.raises(DataError, match=r"no tokenizer for them.*vocab=tokenizer.json"):
+    with pytest.raises(DataError, match=r"no tokenizer for them.*--vocab tokenizer.json"):
         load(str(place))

@@ -24,6 +24,7 @@ def train(
     output: Annotated[Path, typer.Option("-o", "--output", help="where the weights go")],
     epochs: Annotated[float, typer.Option("--epochs", min=0.01, help="passes over train")] = 20.0,
     weights: opt.Weights = None,
+    vocab: opt.Vocab = None,
     lr: opt.LearningRate = None,
     optimizer: Annotated[
         str | None, typer.Option("--optimizer", help="sgd or adamw; else what suits the network")
@@ -41,6 +42,7 @@ def train(
     from lighten import api
     from lighten.network.weights import save_weights
 
+    data = opt.with_tokenizer(data, vocab, network, weights)
     with show.progress() as progress:
         task = api.load_task(data, seed=seed, skip_corrupt=skip_corrupt, progress=progress)
         net = api.load_network(network, weights=weights, task=task, seed=seed)
@@ -69,6 +71,7 @@ def compress(
     network: opt.Network,
     data: opt.Data,
     weights: opt.Weights = None,
+    vocab: opt.Vocab = None,
     latency: Annotated[str | None, typer.Option("--latency", help="0.25x or 2ms")] = None,
     size: Annotated[str | None, typer.Option("--size", help="0.2x or 300kB")] = None,
     macs: Annotated[str | None, typer.Option("--macs", help="0.5x or 20M")] = None,
@@ -115,6 +118,7 @@ def compress(
         out=out or default_out(network),
         resume=resume,
     )
+    data = opt.with_tokenizer(data, vocab, network, weights)
     with show.progress() as progress:
         api.check_backends(chosen)
         task = api.load_task(data, seed=seed, skip_corrupt=skip_corrupt, progress=progress)
@@ -129,6 +133,7 @@ def apply(
     network: opt.Network,
     data: opt.Data,
     weights: opt.Weights = None,
+    vocab: opt.Vocab = None,
     reference: opt.Reference = "onnxruntime",
     backend: opt.Backend = "auto",
     threads: opt.Threads = 1,
@@ -153,6 +158,7 @@ def apply(
         out=out,
         resume=resume,
     )
+    data = opt.with_tokenizer(data, vocab, network, weights)
     with show.progress() as progress:
         api.check_backends(chosen)
         replayed = api.read_recipe(recipe)

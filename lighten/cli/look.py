@@ -22,6 +22,7 @@ def evaluate(
     model: Model,
     data: opt.Data,
     weights: opt.Weights = None,
+    vocab: opt.Vocab = None,
     backend: opt.Backend = "auto",
     threads: opt.Threads = 1,
     split: Annotated[str, typer.Option("--split", help="test or valid")] = "test",
@@ -34,6 +35,7 @@ def evaluate(
     """
     from lighten import inspection
 
+    data = opt.with_tokenizer(data, vocab, model, weights)
     with show.progress() as progress:
         subject = inspection.open_model(model, weights, data, skip_corrupt, progress)
         result = inspection.evaluate(subject, backend, threads, split)
@@ -51,6 +53,7 @@ def bench(
     batch: Annotated[str, typer.Option("--batch", help="samples per call, such as 1,32")] = "1",
     threads: Annotated[str, typer.Option("--threads", help="CPU threads, such as 1,2")] = "1",
     data: Annotated[str | None, typer.Option("--data", help="gives the input's shape")] = None,
+    vocab: opt.Vocab = None,
     input: opt.InputShape = None,
     json: opt.JsonFile = None,
 ) -> None:
@@ -60,6 +63,7 @@ def bench(
     """
     from lighten import inspection
 
+    data = opt.with_tokenizer(data, vocab, models[0], weights) if data else None
     sizes, cores = opt.whole_numbers(batch, "--batch"), opt.whole_numbers(threads, "--threads")
     with show.progress() as progress:
         subjects = [
@@ -89,6 +93,7 @@ def analyze(
     model: Model,
     data: Annotated[str | None, typer.Option("--data", help="also measure sensitivity")] = None,
     weights: opt.Weights = None,
+    vocab: opt.Vocab = None,
     backend: opt.Backend = "auto",
     threads: opt.Threads = 1,
     batch: opt.BatchSize = 1,
@@ -101,6 +106,7 @@ def analyze(
     """
     from lighten import inspection
 
+    data = opt.with_tokenizer(data, vocab, model, weights) if data else None
     with show.progress() as progress:
         subject = inspection.open_model(model, weights, data, 0, progress, input)
         result = inspection.analyze(subject, backend, threads, batch, progress)

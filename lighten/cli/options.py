@@ -20,8 +20,12 @@ Data = Annotated[
     typer.Option(
         "--data",
         help="builtin:digits, a folder or tar of images (split/class/file), .npz arrays, a folder "
-        "of .tsv sentences (?vocab=tokenizer.json&length=64), or file.py:factory returning a Task",
+        "of .tsv sentences (?length=64), or file.py:factory returning a Task",
     ),
+]
+Vocab = Annotated[
+    Path | None,
+    typer.Option("--vocab", help="the tokenizer of sentences; else what lies beside the weights"),
 ]
 Weights = Annotated[
     Path | None,
@@ -56,6 +60,13 @@ InputShape = Annotated[
     str | None,
     typer.Option("--input", help="one sample's shape, such as 3x32x32, where no data says it"),
 ]
+
+
+def with_tokenizer(data: str, vocab: Path | None, network: str, weights: Path | None) -> str:
+    """What was typed after --data, with the tokenizer of --vocab or of the network."""
+    from lighten.data.text import with_tokenizer
+
+    return with_tokenizer(data, vocab, network, weights)
 
 
 def whole_numbers(text: str, name: str) -> list[int]:

@@ -3,7 +3,8 @@
     folder/train.tsv, valid.tsv (or dev.tsv), test.tsv     sentence, tab, label; a header may stand
 
 The tokenizer is a `tokenizer.json` or a BERT `vocab.txt`: named by `?vocab=PATH`, else beside the
-data. `?length=64` says how many tokens a row has; longer sentences are cut off.
+data, or (`with_tokenizer`) beside the network's weights. `?length=64` says how many tokens a row
+has; longer sentences are cut off.
 """
 
 from __future__ import annotations
@@ -33,6 +34,33 @@ Rows = tuple[list[str], list[str]]  # sentences, labels
 def is_text(path: Path) -> bool:
     """Whether the folder holds sentences."""
     return path.is_dir() and (path / "train.tsv").is_file()
+
+
+def with_tokenizer(
+    spec: str, vocab: Path | None = None, network: str = "", weights: Path | None = None
+) -> str:
+    """What was typed after --data, with the tokenizer that belongs to it named.
+
+    `vocab` wins; where neither it nor the data's folder has one, one that lies beside the network
+    (`hf:FOLDER`) or its weights is taken. Data that is no sentences stays as it is, but must not
+    come with a `vocab`.
+    """
+    place, _, query = spec.partition("?")
+    folder = Path(place).expanduser()
+    if not is_text(folder):
+        if vocab is not None:
+            raise DataError(f"--vocab is for folders of sentences, but the data is {place}.")
+        return spec
+    named = [part for part in query.split("&") if part.startswith("vocab=")]
+    if vocab is None and (named or _in(folder)):
+        return spec
+    models = [Path(network[3:].partition("?")[0]).expanduser()] if network[:3] == "hf:" else []
+    models += [weights.parent] if weights is not None else []
+    found = vocab or next((file for model in models if (file := _in(model))), None)
+    if found is None:
+        return spec
+    rest = [part for part in query.split("&") if part and part not in named]
+    return f"{place}?{'&'.join([*rest, f'vocab={found}'])}"
 
 
 def read_text(path: Path, options: Mapping[str, Any], seed: int, batch: int) -> Task:
@@ -95,17 +123,22 @@ def _file(folder: Path, names: tuple[str, ...]) -> Path | None:
 def _vocab(folder: Path, named: str | None) -> Path:
     if named is not None:
         path = Path(named).expanduser()
-        path = next((path / n for n in TOKENIZERS if (path / n).is_file()), path)
+        path = _in(path) or path
         if not path.is_file():
             raise DataError(f"There is no tokenizer at {path}.", f"Give {' or '.join(TOKENIZERS)}.")
         return path
-    for name in TOKENIZERS:
-        if (folder / name).is_file():
-            return folder / name
-    raise DataError(
-        f"{folder} holds sentences, but no tokenizer for them.",
-        f"Name the one that the network was trained with: --data '{folder}?vocab=tokenizer.json'.",
-    )
+    beside = _in(folder)
+    if beside is None:
+        raise DataError(
+            f"{folder} holds sentences, but no tokenizer for them.",
+            "Name the one that the network was trained with: --vocab tokenizer.json.",
+        )
+    return beside
+
+
+def _in(folder: Path) -> Path | None:
+    """The tokenizer in a folder."""
+    return next((folder / name for name in TOKENIZERS if (folder / name).is_file()), None)
 
 
 def _tokenizer(path: Path, length: int) -> tuple[Any, int]:

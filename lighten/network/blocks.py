@@ -82,7 +82,7 @@ def _layers(nodes: Iterable[fx.Node]) -> tuple[str, ...]:
 
 
 def _common(layers: tuple[str, ...]) -> str:
-    """The longest module path that all these layers lie under; `lift`'s own dropouts lie nowhere."""
+    """The longest module path that these layers lie under; `lift`'s own dropouts lie nowhere."""
     paths = [layer.split(".")[:-1] for layer in layers if not layer.startswith(DROPOUT)]
     shared: list[str] = []
     for parts in zip(*paths, strict=False):
