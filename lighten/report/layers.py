@@ -8,9 +8,11 @@ from typing import Any
 from lighten.report.markup import Markup, element
 from lighten.report.numbers import FORMATS, MISSING
 from lighten.report.source import Source
+from lighten.report.why import sentences
 
 Json = Mapping[str, Any]
 
+CEILING = 0.3  # what the search counts of one place, at most
 # key of a layer's side → column title and number format
 MEASURES = {
     "macs": ("MACs", "macs"),
@@ -39,7 +41,9 @@ def layers(source: Source) -> Markup | None:
         )
         for number, title in enumerate(titles)
     ]
-    body = [_layer(row, shown, widest) for row in rows]
+    known = {str(row["name"]) for row in rows}
+    why = {str(r["name"]): sentences(r, source.summary, known) or _reason(r) for r in rows}
+    body = [_layer(row, shown, widest, why[str(row["name"])]) for row in rows]
     table = element(
         "table",
         element("thead", element("tr", *heads)),
@@ -47,8 +51,9 @@ def layers(source: Source) -> Markup | None:
         class_="layers",
     )
     note = (
-        "Outline: before. Fill: after. Sensitivity is the quality lost when half of the layer is "
-        "zeroed. A title sorts the table by its column."
+        "Outline: before. Fill: after. Times are measured: the runtime's profile, scaled to the "
+        "whole call. Sensitivity was seen before any training: how far the answers move when half "
+        f"of the layer's channels go, in {_unit(source)}. A title sorts the table by its column."
     )
     return element(
         "section",
@@ -58,12 +63,24 @@ def layers(source: Source) -> Markup | None:
     )
 
 
-def _layer(row: Json, shown: Sequence[str], widest: Mapping[str, float]) -> Markup:
+def _unit(source: Source) -> str:
+    """The unit of a sensitivity, as a noun."""
+    unit = str(source.summary.get("loss_unit", "nats"))
+    return f"nats of divergence, {CEILING} at most" if unit == "nats" else f"shares {unit}"
+
+
+def _reason(row: Json) -> list[str]:
+    return [f"{row['reason']}."] if row.get("reason") else []
+
+
+def _layer(
+    row: Json, shown: Sequence[str], widest: Mapping[str, float], why: Sequence[str]
+) -> Markup:
     name = element(
         "th",
         element("b", str(row["name"])),
         element("small", str(row.get("kind", ""))),
-        element("small", str(row["reason"]), class_="reason") if row.get("reason") else Markup(""),
+        *(element("small", line, class_="reason") for line in why),
         scope="row",
         data_value=str(row["name"]),
     )

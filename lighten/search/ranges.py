@@ -44,9 +44,8 @@ def tensors(program: Program, seen: Mapping[str, Histogram]) -> list[dict[str, A
     """The int8 tensors that layers read, in the network's order."""
     readers: dict[str, list[str]] = {}
     for op in program.ops:
-        if op.kind in ("conv", "linear") and isinstance(
-            program.values[op.inputs[0]].format, Integer
-        ):
+        form = program.values[op.inputs[0]].format if op.kind in LAYERS else None
+        if isinstance(form, Integer):
             readers.setdefault(op.inputs[0], []).append(op.name)
     found = []
     for name, layers in readers.items():
