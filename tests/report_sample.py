@@ -110,10 +110,10 @@ def time() -> dict[str, Any]:
         ops += [{"name": "(layout)", "kind": "added by the runtime", "ms": 0.002}]
         if side == "after":
             ops += [{"name": "input_1", "kind": "cast", "ms": 0.003}]
-        scale = 0.9 * (latency - 0.005) / sum(op["ms"] for op in ops)
-        ops = [{**op, "ms": scale * op["ms"]} for op in ops]
+        share = 0.97 * (latency - 0.005) / sum(op["ms"] for op in ops)
+        ops = [{**op, "ms": share * op["ms"]} for op in ops]
         rest = latency - 0.005 - sum(op["ms"] for op in ops)
-        told = {"total_ms": latency, "call_ms": 0.005, "rest_ms": rest, "scale": 0.9, "ops": ops}
+        told = {"total_ms": latency, "call_ms": 0.005, "rest_ms": rest, "scale": 1.0, "ops": ops}
         sides[side] = {"backend": "onnxruntime" if side == "before" else "openvino", **told}
     return sides
 
@@ -142,7 +142,7 @@ def why(name: str, number: int, after: dict[str, Any] | None) -> list[dict[str, 
         cut = {"technique": "channels", "place": name, "done": False, "reason": reason}
         eight = {"technique": "quantize", "place": name, "done": False}
         return [cut, {**eight, "offer": {**price, "dear": True}}]
-    settings = {"keep": after["width"], "of": 64}
+    settings = {"keep": after["width"], "of": SHAPES[number][2]}
     cut = {"technique": "channels", "place": name, "done": True, "settings": settings}
     cut = {**cut, "with": ["conv1"] if number % 2 else [], "predicted": price}
     eight = {"technique": "quantize", "place": name, "done": True, "settings": {"bits": 8}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lighten.report.markup import Markup, element
+from lighten.report.markup import Markup, element, scrolling
 from lighten.report.metric import Metric
 from lighten.report.source import Source
 from lighten.report.why import QUANTITIES, listed, loss, step
@@ -55,8 +55,10 @@ def _entry(entry: Json, summary: Json) -> Markup:
         lead = f"Another {share} of {name} is out of reach; the most, {100 * reached:.1f} %,"
     layers = list(dict.fromkeys(layer for each in steps for layer in _names(each)))
     who = f" Layers: {listed(layers, NAMED)}." if layers else ""
-    sentence = element("p", lead, " costs ", element("b", _cost(entry, summary)), ".", who)
-    detail = f"Predicted {sizes}, for a loss of {loss(entry['loss'], summary)}."
+    sentence = element(
+        "p", lead, " is predicted to cost ", element("b", _cost(entry, summary)), ".", who
+    )
+    detail = f"{sizes}, for a loss of {loss(entry['loss'], summary)}."
     rows = [
         element(
             "tr",
@@ -75,7 +77,7 @@ def _entry(entry: Json, summary: Json) -> Markup:
         element(
             "details",
             element("summary", f"The {len(rows)} steps" if len(rows) > 1 else "The step"),
-            element("div", table, class_="scroll"),
+            scrolling(table, "Steps"),
         )
         if rows
         else Markup(""),

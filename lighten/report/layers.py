@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lighten.report.markup import Markup, element
+from lighten.report.markup import Markup, element, scrolling
 from lighten.report.numbers import FORMATS, MISSING
 from lighten.report.source import Source
 from lighten.report.why import sentences
@@ -22,7 +22,7 @@ MEASURES = {
 
 
 def layers(source: Source) -> Markup | None:
-    """One row per layer; a bar for each measure, the outline before and the fill after."""
+    """A body per layer: a bar for each measure, outline before and fill after; and its why."""
     rows = source.layers
     if not rows:
         return None
@@ -47,7 +47,7 @@ def layers(source: Source) -> Markup | None:
     table = element(
         "table",
         element("thead", element("tr", *heads)),
-        element("tbody", *body),
+        *body,
         class_="layers",
     )
     note = (
@@ -58,7 +58,7 @@ def layers(source: Source) -> Markup | None:
     return element(
         "section",
         element("h2", "Layer by layer"),
-        element("div", table, class_="scroll"),
+        scrolling(table, "Layer by layer"),
         element("p", note, class_="note"),
     )
 
@@ -80,18 +80,22 @@ def _layer(
         "th",
         element("b", str(row["name"])),
         element("small", str(row.get("kind", ""))),
-        *(element("small", line, class_="reason") for line in why),
         scope="row",
         data_value=str(row["name"]),
     )
     bits, lost = _side(row, "after", "bits"), row.get("sensitivity")
-    return element(
-        "tr",
+    cells = (
         name,
         _width(row),
         *(_measure(row, key, widest[key]) for key in shown),
         _plain("Bits", MISSING if bits is None else f"{bits:g}", bits),
         _plain("Sensitivity", MISSING if lost is None else f"{lost:.2f}", lost),
+    )
+    text = element("td", *(element("span", line) for line in why), colspan=len(cells))
+    return element(
+        "tbody",
+        element("tr", *cells),
+        element("tr", text, class_="why") if why else Markup(""),
     )
 
 

@@ -84,8 +84,8 @@ addEventListener("afterprint", () => {
 });
 
 // The layer table: sort by a column, the other way round on the second click.
-function value(row, column) {
-  const text = row.children[column].dataset.value;
+function value(body, column) {
+  const text = body.rows[0].children[column].dataset.value;
   return Number.isNaN(Number(text)) ? text : Number(text);
 }
 
@@ -100,11 +100,11 @@ for (const head of document.querySelectorAll("[data-sort]")) {
     const down = head.getAttribute("aria-sort") !== "descending";
     for (const other of head.parentElement.children) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const body = head.closest("table").tBodies[0];
+    const table = head.closest("table");
     const sign = down ? -1 : 1;
-    const rows = [...body.rows];
-    rows.sort((a, b) => sign * compare(value(a, column), value(b, column)));
-    body.append(...rows);
+    const bodies = [...table.tBodies];
+    bodies.sort((a, b) => sign * compare(value(a, column), value(b, column)));
+    table.append(...bodies);
   });
 }
 

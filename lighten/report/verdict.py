@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lighten.core.budget import Limit
-from lighten.report.markup import Markup, element, join
+from lighten.report.markup import Markup, element, join, scrolling
 from lighten.report.metric import Metric
 from lighten.report.numbers import MISSING, exact, interval, keyed, plain, ratio, show, spread
 from lighten.report.source import Source
@@ -41,7 +41,7 @@ def headline(source: Source) -> Markup:
     summary = source.summary
     name, stamp = VERDICTS[summary["met"]]
     gains = [
-        _gain(key, summary, words)
+        gain(key, summary, words)
         for key, words in (LIMITS["latency"], LIMITS["size"])
         if summary["before"].get(key) and summary["after"].get(key)
     ]
@@ -87,12 +87,12 @@ def comparison(source: Source) -> Markup:
     return element(
         "section",
         element("h2", "Before and after"),
-        element("div", table, class_="scroll"),
+        scrolling(table, "Before and after"),
         element("p", _conditions(summary, bool(source.controls)), class_="note"),
     )
 
 
-def _gain(key: str, summary: Json, words: tuple[str, str]) -> str:
+def gain(key: str, summary: Json, words: tuple[str, str]) -> str:
     """How many times better, from the timing in alternation where the summary has it."""
     if key == "latency_ms" and summary.get("speedup"):
         return ratio(summary["speedup"], 1.0, words)
@@ -111,21 +111,23 @@ def _limit_tile(name: str, text: str, summary: Json) -> Markup:
     before, after = summary["before"].get(key), summary["after"].get(key)
     if not before or after is None:
         return _tile(name, "–", "not measured", f"at most {text}", False)
-    gain = _gain(key, summary, words)
+    gained = gain(key, summary, words)
     if not text.endswith("x"):
         wanted = f"at most {show(key, float(text))}"
-        return _tile(name, show(key, after), gain, wanted, after <= float(text))
+        return _tile(name, show(key, after), gained, wanted, after <= float(text))
     speedup = summary.get("speedup") if key == "latency_ms" else None
     share = 1.0 / speedup if speedup else after / before
     good = share <= limit(name, text, 1.0)
-    return _tile(name, f"{share:.2f}×", gain, f"at most {text.replace('x', '×')}", good)
+    return _tile(name, f"{share:.2f}×", gained, f"at most {text.replace('x', '×')}", good)
 
 
 def _drop_tile(summary: Json) -> Markup:
     drop, metric = summary["drop"], Metric.of(summary)
     allowed = summary["budget"].get("drop")
     good = drop is not None and (allowed is None or drop <= allowed)
-    detail = join((metric.unit, interval("drop_interval", metric, summary.get("drop_interval"))))
+    detail = join(
+        (f"{metric.unit} ", interval("drop_interval", metric, summary.get("drop_interval")))
+    )
     wanted = "no limit" if allowed is None else f"at most {metric.allowed(allowed)}"
     return _tile("drop", exact("drop", metric, drop), detail, wanted, good)
 
@@ -167,7 +169,7 @@ def _row(
     for column, _, score in columns:
         value = exact(f"{column}.{key}", key, score.get(key))
         cells.append(element("td", value, _spread(key, column, score)))
-    cells.insert(2, element("td", _gain(key, summary, words), class_="change"))
+    cells.insert(2, element("td", gain(key, summary, words), class_="change"))
     return element("tr", element("th", title, scope="row"), *cells)
 
 

@@ -94,7 +94,7 @@ def _offer(technique: str, told: Json | None, summary: Json) -> str:
     if not told:
         return "the recipe leaves it"
     what = step(technique, told["from"], told["to"])
-    what = {"dropped": "dropping it"}.get(what, what)
+    what = {"dropped": "dropping it", "int8": "it"}.get(what, what)
     if told["saves"] <= 0:
         nothing = {"latency": "no time", "size": "no bytes", "macs": "no work"}[told["quantity"]]
         return f"{what} was predicted to save {nothing}"
