@@ -141,7 +141,7 @@ def _mark(mark: Mark, axis: str, frame: Frame, metric: Metric) -> Markup:
         "g",
         whisker if bounds else Markup(""),
         SHAPES[mark.kind](x, y),
-        class_=" ".join(filter(None, ("mark", mark.kind, mark.front and "front", mark.series))),
+        class_=" ".join(["mark", mark.kind, *["front"] * mark.front, *mark.series.split()]),
         tabindex=0,
         role="img",
         aria_label=f"{mark.title}: {facts}",

@@ -40,7 +40,7 @@ def spent(source: Source) -> Markup | None:
         return None
     layers = [str(row["name"]) for row in source.layers]
     by_kind = [_by_kind(side) for side in (before, after)]
-    by_layer = _largest(*(_by_layer(side, layers) for side in (before, after)), set(layers))
+    by_layer = _largest(_by_layer(before, layers), _by_layer(after, layers), set(layers))
     panels = {
         "kind": ("by kind", _chart(by_kind[0], by_kind[1])),
         "layer": ("by layer", _chart(*by_layer)),
