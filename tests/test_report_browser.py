@@ -101,7 +101,6 @@ def test_arrow_keys_change_tabs_and_a_focused_mark_tells_its_recipe(
 ) -> None:
     chromium.open(pages["report"], 1280)
     chosen = "document.querySelector('[role=tab][aria-selected=true]').dataset.tab"
-    shown = "[...document.querySelectorAll('#front [data-panel]:not([hidden])')]"
     shown = "[...document.querySelectorAll('[id^=panel-front-]:not([hidden])')].map((p) => p.id)"
     chromium.ask("document.querySelector('[role=tab]').focus()")
     for key, panel in (
@@ -118,6 +117,19 @@ def test_arrow_keys_change_tabs_and_a_focused_mark_tells_its_recipe(
     chromium.ask("document.querySelector('.mark.trial').focus()")
     tip = chromium.ask("document.getElementById('tip').innerText")
     assert tip.startswith("trial ") and "channels: layer1.0.conv1" in tip
+
+
+def test_a_title_sorts_the_layers_and_their_whys_go_along(
+    chromium: Browser, pages: dict[str, Path]
+) -> None:
+    chromium.open(pages["report"], 1280)
+    first = "[...document.querySelector('.layers tbody').rows].map((row) => row.textContent)"
+    before = chromium.ask(first)
+    assert before[0].startswith("conv1") and "zero-padded shortcut" in before[1]
+    chromium.ask("document.querySelector('[data-sort] button').focus()")
+    chromium.press("Enter")
+    after = chromium.ask(first)
+    assert after[0].startswith("layer3.2.conv2") and "block layer3.2 dropped" in after[1]
 
 
 def test_paper_shows_what_the_screen_folds(chromium: Browser, pages: dict[str, Path]) -> None:
