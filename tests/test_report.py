@@ -309,7 +309,11 @@ def test_a_histogram_shows_its_range_and_what_is_clipped(run: Path) -> None:
     text = write_report(run).read_text()
     page = Reader(text)
     assert "50 % clipped" in page.text and "64 training samples" in page.text
-    shapes = {a["class"]: str(a["d"]).count("M") for t, a in page.tags if a.get("class") in ("inside", "outside")}
+    shapes = {
+        a["class"]: str(a["d"]).count("M")
+        for t, a in page.tags
+        if a.get("class") in ("inside", "outside")
+    }
     assert shapes["inside"] == shapes["outside"] == 2
     frame = next(a for a in page.classes("range"))
     assert float(str(frame["x"])) + float(str(frame["width"])) == pytest.approx(110, abs=1)
