@@ -111,7 +111,7 @@ def _chart(before: Parts, after: Parts) -> Markup:
 
 def _row(name: str, before: float, after: float, most: float) -> Markup:
     bars = [
-        element("i", class_=kind, style=f"width:{100 * ms / most:.1f}%")
+        element("i", class_=kind if ms else f"{kind} none", style=f"width:{100 * ms / most:.1f}%")
         for kind, ms in (("was", before), ("now", after))
         if most
     ]

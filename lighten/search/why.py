@@ -86,17 +86,21 @@ def why(graph: Graph, recipe: Recipe, space: Space | None) -> dict[str, list[Jso
     """Layer → one entry per technique and place, in the order in which techniques act."""
     priced = Priced.of(space, recipe) if space is not None and space.problem else None
     rows = sorted(techniques.TABLE.values(), key=lambda row: row.order)
-    places = [(row.name, list(row.places(graph))) for row in rows]
+    told: dict[str, list[tuple[str, Json]]] = {layer.name: [] for layer in graph.layers}
+    for row in rows:
+        for place in row.places(graph):
+            entry = _entry((row.name, place), graph, recipe, priced)
+            for name in covered(place):
+                told.setdefault(name, []).append((row.name, entry))
     gone = {layer for edit in recipe.by("blocks") for layer in graph.inside(edit.place)}
     found: dict[str, list[Json]] = {}
     for layer in graph.layers:
         entries: list[Json] = []
-        for name, there in places:
-            if layer.name in gone and name != "blocks":
+        for row in rows:
+            if layer.name in gone and row.name != "blocks":
                 continue
-            mine = [place for place in there if layer.name in covered(place)]
-            told = [_entry((name, place), graph, recipe, priced) for place in mine]
-            entries += told or _nowhere(name, layer, graph)
+            mine = [entry for name, entry in told[layer.name] if name == row.name]
+            entries += mine or _nowhere(row.name, layer, graph)
         found[layer.name] = entries
     return found
 
