@@ -285,6 +285,8 @@ def test_the_parts_of_a_call_are_named_and_add_up(run: Path) -> None:
         ({}, "The next 10 % of latency is predicted to cost about 0.41 ± 0.12 points of accuracy"),
         ({"drop": 1e-4, "drop_error": 2e-4}, "less than 0.01 points of accuracy"),
         ({"trials": 0}, "0.019 nats, which no trial translates into accuracy"),
+        ({"seen": 0.01}, "more than any trial lost, so a rough guess"),
+        ({"seen": 0.5}, "0.29 ms → 0.26 ms, 11 % less, for a loss of 0.019 nats.Th"),
         ({"possible": False}, "Another 10 % of latency is out of reach; the most, 10.8 %, is pred"),
     ],
 )

@@ -89,6 +89,7 @@ def test_the_next_tenth_is_the_cheapest_way_on_and_names_who_pays() -> None:
     assert [(s["technique"], s["place"], s["layers"]) for s in first["steps"]] == [
         ("blocks", "block", ["conv"])
     ]
+    assert first["steps"][0]["loss"] == pytest.approx(first["loss"]) and first["seen"] == 0.2
     assert first["drop"] == pytest.approx(10.0 * first["loss"]) and first["trials"] == 4
     assert second["share"] == 0.25 and second["loss"] >= first["loss"]
 

@@ -58,7 +58,9 @@ def _entry(entry: Json, summary: Json) -> Markup:
     sentence = element(
         "p", lead, " is predicted to cost ", element("b", _cost(entry, summary)), ".", who
     )
-    detail = f"{sizes}, for a loss of {loss(entry['loss'], summary)}."
+    detail = f"{sizes}, {100 * reached:.0f} % less, for a loss of {loss(entry['loss'], summary)}."
+    if entry["loss"] > entry.get("seen", entry["loss"]):
+        detail += " That is more than any trial lost, so a rough guess."
     rows = [
         element(
             "tr",

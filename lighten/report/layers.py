@@ -53,7 +53,9 @@ def layers(source: Source) -> Markup | None:
     note = (
         "Outline: before. Fill: after. Times are measured: the runtime's profile, scaled to the "
         "whole call. Sensitivity was seen before any training: how far the answers move when half "
-        f"of the layer's channels go, in {_unit(source)}. A title sorts the table by its column."
+        f"of the layer's channels go, in {_unit(source)}. What was predicted counts "
+        "what the neighbours need too, such as changes of number format. A title sorts the table "
+        "by its column."
     )
     return element(
         "section",

@@ -33,10 +33,12 @@ def further(
 
     `space` is corrected by the trials, and latency is `scale`: offset + factor · predicted. A share
     that no choice reaches has "possible" False, and tells the most that can be reached, if any.
+    "seen" is the largest loss that a trial came to: what lies beyond is a guess.
     """
     choice = space.choice(recipe.without_training())
     problem = onward(space, choice)
     points = points_per_loss(trials)
+    seen = max((t.predicted.get("divergence", 0.0) for t in trials), default=0.0)
     found: list[dict[str, Any]] = []
     for quantity in space.limits:
         line = scale if quantity == "latency" else (0.0, 1.0)
@@ -46,7 +48,8 @@ def further(
             limits = _limits(space, problem, choice)
             limits[quantity] = now - share * shown / line[1]
             solution = solve(problem, limits, SECONDS)
-            told = {"quantity": quantity, "share": share, "from": shown, "possible": solution.meets}
+            told = {"quantity": quantity, "share": share, "from": shown, "seen": seen}
+            told["possible"] = solution.meets
             if solution.meets:
                 found.append({**told, **_told(space, choice, solution, (quantity, line, points))})
                 continue
@@ -136,6 +139,7 @@ def _steps(space: Space, choice: Choice, plain: Choice) -> list[dict[str, Any]]:
         for at in space.inside[place.name]
     }
     groups = {group.name: group for group in space.graph.groups}
+    nodes = onward(space, choice).nodes
     blocks = {block.name: block for block in space.graph.blocks}
     kinds: Mapping[str, Mapping[str, Any]] = {"channels": groups, "blocks": blocks}
     found = []
@@ -143,7 +147,6 @@ def _steps(space: Space, choice: Choice, plain: Choice) -> list[dict[str, Any]]:
         if plain[at] == choice[at] or at in dropped:
             continue
         whole = kinds.get(place.technique, {}).get(place.name)
-        loss = space.priced.nodes[at].loss
         found.append(
             {
                 "technique": place.technique,
@@ -151,7 +154,7 @@ def _steps(space: Space, choice: Choice, plain: Choice) -> list[dict[str, Any]]:
                 "layers": list(covered(whole)) if whole else [place.name],
                 "from": place.widths[choice[at]],
                 "to": place.widths[plain[at]],
-                "loss": loss[plain[at]] - loss[choice[at]],
+                "loss": nodes[at].loss[plain[at]],
             }
         )
     return sorted(found, key=lambda step: (-step["loss"], step["place"]))
