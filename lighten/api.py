@@ -15,6 +15,7 @@ measure(run, task.example())
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from lighten.network import Graph, Layer, load, lower, trace
 from lighten.network.structure import read_network
 from lighten.network.weights import load_weights
 from lighten.program.ir import Program
-from lighten.report import write_report
+from lighten.report import card, write_report
 from lighten.search import Space
 from lighten.search import compress as road
 from lighten.search import space as space_of
@@ -185,8 +186,7 @@ def compress(
     True
     """
     result = road.compress(net, task, budget, options, progress, named)
-    write_report(result.folder)
-    return result
+    return _reported(result)
 
 
 def replay(
@@ -202,8 +202,13 @@ def replay(
     Raises `RecipeError` where it was made for another network or does not fit this one.
     """
     result = road.replay(net, task, recipe, options, progress, named)
-    write_report(result.folder)
-    return result
+    return _reported(result)
+
+
+def _reported(result: Result) -> Result:
+    """The result with its report written, and its card for notebooks."""
+    report = write_report(result.folder)
+    return replace(result, card=card(result.summary, report))
 
 
 def check_backends(options: Options) -> None:

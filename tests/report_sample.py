@@ -73,8 +73,80 @@ def summary() -> dict[str, Any]:
         "versions": {"lighten": "0.1.0", "torch": "2.13.0", "onnxruntime": "1.24.1"},
         "seconds": 2711.4,
         "search": {"gap": 0.0, "latency_model_fit": 0.083},
+        "loss_unit": "nats",
+        "further": further(),
         "notes": ["Sensitivity from 512 calibration images."],
     }
+
+
+def further() -> list[dict[str, Any]]:
+    """A step that can be taken, and one that cannot."""
+    steps = [
+        step("channels", "layer3.0.conv1", 40, 32, 0.013),
+        step("quantize", "conv1", 32, 8, 0.004),
+        step("blocks", "layer3.1", 1, 0, 0.002),
+    ]
+    told = {"quantity": "latency", "from": 0.287, "loss": 0.019, "trials": 20, "drop": 0.41}
+    size = {"quantity": "size", "share": 0.1, "from": 187_331.0, "possible": False, "steps": []}
+    return [
+        {**told, "share": 0.1, "to": 0.256, "possible": True, "drop_error": 0.12, "steps": steps},
+        size,
+    ]
+
+
+def step(technique: str, place: str, start: float, end: float, loss: float) -> dict[str, Any]:
+    """One step of going further."""
+    told = {"technique": technique, "place": place, "layers": [place]}
+    return {**told, "from": start, "to": end, "loss": loss}
+
+
+def time() -> dict[str, Any]:
+    """Where the time went: the layers of `layers`, an addition, a pool, and the runtime's own."""
+    sides = {}
+    for side, latency in (("before", BEFORE["latency_ms"]), ("after", AFTER["latency_ms"])):
+        rows = [row for row in layers() if row[side]]
+        ops = [{"name": r["name"], "kind": "conv", "ms": r[side]["time_ms"]} for r in rows]
+        ops += [{"name": "layer1.0.add", "kind": "binary", "ms": 0.004}]
+        ops += [{"name": "(layout)", "kind": "added by the runtime", "ms": 0.002}]
+        if side == "after":
+            ops += [{"name": "input_1", "kind": "cast", "ms": 0.003}]
+        share = 0.97 * (latency - 0.005) / sum(op["ms"] for op in ops)
+        ops = [{**op, "ms": share * op["ms"]} for op in ops]
+        rest = latency - 0.005 - sum(op["ms"] for op in ops)
+        told = {"total_ms": latency, "call_ms": 0.005, "rest_ms": rest, "scale": 1.0, "ops": ops}
+        sides[side] = {"backend": "onnxruntime" if side == "before" else "openvino", **told}
+    return sides
+
+
+def calibration() -> dict[str, Any]:
+    """A histogram for each int8 layer's input."""
+    draw, tensors = random.Random(2), []
+    for name, *_ in SHAPES[1:]:
+        bins = [int(9e5 * math.exp(-i / draw.uniform(2, 6))) for i in range(32)]
+        top = draw.uniform(3, 9)
+        told = {"layers": [name], "seen": [0.0, top], "range": [0.0, top * draw.uniform(0.7, 1)]}
+        clipped = draw.choice([0.0, 1e-4])
+        tensors.append({"name": f"{name}.in", **told, "bins": bins, "clipped": clipped})
+    return {"calibrator": "mse", "samples": 512, "tensors": tensors}
+
+
+def why(name: str, number: int, after: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """What was done at a layer, what stood in the way, what was too dear."""
+    if after is None:
+        told = {"quantity": "latency", "from": 1.0, "to": 0.0, "saves": 0.031, "loses": 0.004}
+        done = {"technique": "blocks", "place": "layer3.2", "done": True, "settings": {}}
+        return [{**done, "with": [name], "predicted": told}]
+    price = {"quantity": "latency", "from": 32.0, "to": 8.0, "saves": 0.012, "loses": 0.05}
+    if number == 0:
+        reason = "its output is added to a zero-padded shortcut"
+        cut = {"technique": "channels", "place": name, "done": False, "reason": reason}
+        eight = {"technique": "quantize", "place": name, "done": False}
+        return [cut, {**eight, "offer": {**price, "dear": True}}]
+    settings = {"keep": after["width"], "of": SHAPES[number][2]}
+    cut = {"technique": "channels", "place": name, "done": True, "settings": settings}
+    cut = {**cut, "with": ["conv1"] if number % 2 else [], "predicted": price}
+    eight = {"technique": "quantize", "place": name, "done": True, "settings": {"bits": 8}}
+    return [cut, {**eight, "predicted": {**price, "saves": -0.001}}]
 
 
 def trials() -> list[Trial]:
@@ -139,8 +211,10 @@ def layers() -> list[dict[str, Any]]:
         }
         reason = "" if number else "its output is added to a zero-padded shortcut"
         row = {"name": name, "kind": "conv", "before": side_of, "after": shrunk, "reason": reason}
-        rows.append({**row, "sensitivity": draw.uniform(0, 12)})
-    rows[-1].update(after=None, reason="its block was dropped", sensitivity=None)
+        row["why"] = why(name, number, shrunk)
+        rows.append({**row, "sensitivity": draw.uniform(0, 0.3)})
+    gone = {"after": None, "reason": "its block was dropped", "sensitivity": None}
+    rows[-1].update(gone, why=why(SHAPES[-1][0], len(SHAPES), None))
     return rows
 
 
@@ -153,6 +227,9 @@ def training() -> dict[str, Any]:
         valid = [[s, 87.4 - 9 * math.exp(-s / 600) - 4 * floor] for s in range(390, 3901, 390)]
         runs.append({"name": name, "steps": steps, "loss": loss, "valid": valid})
     runs[1]["loss"][5] = None
+    for number in (1, 2):
+        short = {"steps": [0, 100, 200], "loss": [1.8, 1.2, 1.0], "valid": [[200, 80.0 + number]]}
+        runs.append({"name": f"trial {number}", **short})
     return {"runs": runs}
 
 
@@ -164,6 +241,7 @@ def write(directory: Path, changes: dict[str, Any] | None = None) -> dict[str, A
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"key": "torn'
     (directory / "trials.jsonl").write_text(text)
     files = {"summary": told, "front": front(found), "layers": layers(), "training": training()}
+    files |= {"time": time(), "calibration": calibration()}
     for name, value in files.items():
         (directory / f"{name}.json").write_text(json.dumps(value))
     (directory / "recipe.yaml").write_text("lighten: 1\nedits: []  # <none>\n")

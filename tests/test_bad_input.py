@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from lighten import cli
+from tests import report_sample
 from tests.data_files import folder_of, image_files, npz_of, png, tar_of
 
 NETWORKS = '''
@@ -269,6 +271,21 @@ def test_recipes(refused: Any, content: str) -> None:
 
 def test_a_recipe_that_is_not_there(refused: Any) -> None:
     refused(["apply", "gone.yaml", *compress(latency=None, time=None)[1:]], "gone.yaml")
+
+
+def test_runs_to_compare(refused: Any) -> None:
+    report_sample.write(Path("run"))
+    refused(["compare", "run", "gone"], "gone holds no summary.json")
+    refused(["compare", "run"], "at least two runs")
+    Path("damaged").mkdir()
+    for content, words in (
+        ("{", "summary.json cannot be read"),
+        ("3", "it is not a run's"),
+        ('{"network": 1}', "summary.json lacks task"),
+        (json.dumps({**report_sample.summary(), "after": None}), "lacks after"),
+    ):
+        Path("damaged/summary.json").write_text(content)
+        refused(["compare", "run", "damaged", "--html", "page.html", "--json", "a.json"], words)
 
 
 @pytest.mark.parametrize("option", ["--lr", "--epochs"])

@@ -49,6 +49,66 @@ def test_the_files_are_there_and_agree(run: api.Result) -> None:
     assert summary["met"] == (not summary["missed"])
 
 
+def read(run: api.Result, name: str) -> Any:
+    return json.loads((run.folder / name).read_text())
+
+
+def test_where_the_time_goes_adds_up_to_what_was_measured(run: api.Result) -> None:
+    times = read(run, "time.json")
+    for side in ("before", "after"):
+        told = times[side]
+        parts = told["call_ms"] + told["rest_ms"] + sum(op["ms"] for op in told["ops"])
+        assert parts == pytest.approx(told["total_ms"], rel=1e-6)
+        assert told["total_ms"] == run.summary[side]["latency_ms"]
+    by_layer = {row["name"]: row["before"]["time_ms"] for row in read(run, "layers.json")}
+    by_op = {op["name"]: op["ms"] for op in times["before"]["ops"]}
+    assert all(by_op[name] == ms for name, ms in by_layer.items() if ms is not None)
+
+
+def test_every_layer_has_its_whys(run: api.Result) -> None:
+    edits = {(e.technique, e.place) for e in run.recipe.edits}
+    rows = read(run, "layers.json")
+    assert len(rows) == 4
+    for row in rows:
+        assert row["why"], row["name"]
+        for entry in row["why"]:
+            assert entry["done"] == ((entry["technique"], entry["place"]) in edits)
+            assert entry["done"] or entry.get("reason") or "offer" in entry
+            assert not entry["done"] or entry["predicted"]["quantity"] == "latency"
+
+
+def test_int8_layers_have_their_histograms_and_nothing_else_has(run: api.Result) -> None:
+    told = read(run, "calibration.json")
+    found = {layer for tensor in told.get("tensors", ()) for layer in tensor["layers"]}
+    assert found == {edit.place for edit in run.recipe.by("quantize")}
+    for tensor in told.get("tensors", ()):
+        assert len(tensor["bins"]) == 32 and tensor["range"][0] <= 0.0 < tensor["range"][1]
+    if found:
+        assert told["calibrator"] == run.recipe.by("quantize")[0]["calibrator"]
+
+
+def test_every_training_has_its_curve(run: api.Result) -> None:
+    runs = read(run, "training.json")["runs"]
+    trials = [t for t in _trials(run.folder) if t["stage"] == "verify" and t["score"]]
+    names = ["final", *(f"trial {i + 1}" for i in range(len(trials)))]
+    assert [each["name"] for each in runs] == names
+    assert all(each["loss"] and each["valid"] for each in runs)
+
+
+def test_going_further_is_told_for_every_limit(run: api.Result) -> None:
+    told = run.summary["further"]
+    assert {entry["quantity"] for entry in told} == {"latency", "size", "macs"}
+    for entry in told:
+        assert not entry["possible"] or entry["to"] <= (1 - entry["share"]) * entry["from"] * 1.001
+        assert not entry["possible"] or (entry["steps"] and entry["loss"] >= 0)
+
+
+def test_the_result_shows_itself_in_a_notebook(run: api.Result) -> None:
+    shown = run._repr_html_()
+    assert shown is not None and "<script" not in shown
+    assert str(run.report) in shown and "drop" in shown
+
+
 def test_the_quality_is_that_of_the_shipped_file(run: api.Result) -> None:
     session = onnxruntime.InferenceSession(str(run.folder / "model.onnx"))
     name = session.get_inputs()[0].name
@@ -84,6 +144,7 @@ def test_a_recipe_replays_to_the_same_network(run: api.Result, tmp_path: Path) -
     again = api.replay(small.trained(), small.digits(), recipe, options(tmp_path / "again"))
     assert again.summary["after"]["quality"] == run.summary["after"]["quality"]
     assert (again.folder / "model.onnx").read_bytes() == (run.folder / "model.onnx").read_bytes()
+    assert again.summary["further"] == [] and "Going further" not in again.report.read_text()
 
 
 def test_a_recipe_for_other_weights_is_refused(run: api.Result, tmp_path: Path) -> None:
@@ -96,6 +157,7 @@ def test_a_finished_run_resumes_to_itself(run: api.Result) -> None:
     again = api.compress(small.trained(), small.digits(), budget, options(run.folder, resume=True))
     assert again.recipe == run.recipe
     assert again.summary["after"] == run.summary["after"]
+    assert again.summary["further"] == run.summary["further"]
 
 
 def test_a_folder_in_use_is_refused(run: api.Result) -> None:

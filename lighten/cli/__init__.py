@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bench": look.bench,
     "analyze": look.analyze,
     "report": look.report,
+    "compare": look.compare,
     "doctor": look.doctor,
 }
 # package → the extra that brings it

@@ -1,4 +1,4 @@
-"""Commands that look and do not change: `evaluate`, `bench`, `analyze`, `report`, `doctor`."""
+"""Commands that look and do not change."""
 
 from __future__ import annotations
 
@@ -150,6 +150,32 @@ def report(
     from lighten.report import write_report
 
     show.out.print(str(write_report(directory)), markup=False, highlight=False)
+
+
+def compare(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR DIR…", help="two or more runs' folders")
+    ],
+    html: Annotated[
+        Path | None, typer.Option("--html", help="also write a page with all fronts in one chart")
+    ] = None,
+    json: opt.JsonFile = None,
+) -> None:
+    """Lay runs side by side: what each was asked, what came out, and what cannot be compared.
+
+    Example: [bold]lighten compare out/a out/b --html compared.html[/]
+    """
+    from lighten.report import runs as side_by_side
+    from lighten.report.compare import write_comparison
+
+    found = side_by_side.read(directories)
+    columns = ("", *(run.name for run in found))
+    show.table("Runs side by side", columns, side_by_side.table(found))
+    for sentence in side_by_side.warnings(found):
+        show.out.print(sentence, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if html:
+        show.out.print(str(write_comparison(found, html)), markup=False, highlight=False)
+    show.save(json, side_by_side.plainly(found))
 
 
 def doctor(json: opt.JsonFile = None) -> None:

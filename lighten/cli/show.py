@@ -11,9 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from lighten.core.files import write_json
 from lighten.errors import LightenError
+from lighten.report.metric import Metric
 
 Tell = Callable[[str, float, float], None]
 
@@ -77,11 +79,11 @@ def _lines() -> Tell:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table: the first column to the left, the others to the right."""
-    view = Table(title=title, title_justify="left", header_style="bold")
+    view = Table(title=Text(title), title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        view.add_column(column, justify="left" if index == 0 else "right")
+        view.add_column(Text(column), justify="left" if index == 0 else "right")
     for row in rows:
-        view.add_row(*(str(cell) for cell in row))
+        view.add_row(*(Text(str(cell)) for cell in row))  # "lighten[train]" is no style
     out.print(view)
 
 
@@ -117,11 +119,11 @@ def _gap(gap: float | None) -> str:
 def before_after(summary: Mapping[str, Any]) -> None:
     """The table a compression ends with, and whether the budget is met."""
     before, after = summary["before"], summary["after"]
-    metric = summary["task"]["metric"]
+    metric = Metric.of(summary)
 
     def quality(score: Mapping[str, Any]) -> str:
         low, high = score["quality_interval"]
-        return f"{score['quality']:.2f} [{low:.2f}, {high:.2f}]"
+        return f"{metric(score['quality'])} [{metric(low)}, {metric(high)}]"
 
     def latency(score: Mapping[str, Any]) -> str:
         return f"{score['latency_ms']:.4f} ± {score['latency_spread_ms']:.4f}"
@@ -132,10 +134,10 @@ def before_after(summary: Mapping[str, Any]) -> None:
     low, high = summary["drop_interval"]
     rows = [
         (
-            f"{metric['name']} ({metric['unit']}), test",
+            f"{metric.title}, test",
             quality(before),
             quality(after),
-            f"drop {summary['drop']:.2f} [{low:.2f}, {high:.2f}]",
+            f"drop {metric.amount(summary['drop'])} [{metric(low)}, {metric(high)}]",
         ),
         ("latency, ms", latency(before), latency(after), f"{summary['speedup']:.2f}x faster"),
         ("bytes", size(before["bytes"]), size(after["bytes"]), ratio("bytes")),

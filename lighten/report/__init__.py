@@ -1,6 +1,7 @@
-"""The report: one self-contained HTML page about a run."""
+"""The report: one self-contained HTML page about a run; runs side by side; a card for notebooks."""
 
+from lighten.report.card import card
 from lighten.report.page import render, write_report
 from lighten.report.source import Source
 
-__all__ = ["Source", "render", "write_report"]
+__all__ = ["Source", "card", "render", "write_report"]

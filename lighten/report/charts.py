@@ -19,6 +19,7 @@ from lighten.report.axes import (
     y_scale,
 )
 from lighten.report.markup import Markup, element
+from lighten.report.metric import Metric
 from lighten.report.numbers import FORMATS, plain, show
 
 AXES = {"latency_ms": "latency", "bytes": "size", "macs": "MACs"}  # key of a score → its name
@@ -29,7 +30,8 @@ CURVE_POINTS = 300
 class Mark:
     """One network on the chart. `kind` is original, control, trial, finished, predicted, chosen.
 
-    `about` is the id of the element that holds its recipe.
+    `about` is the id of the element that holds its recipe; `series` the class of its run, where
+    several share a chart.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Mark:
     score: Mapping[str, Any]
     about: str | None = None
     front: bool = False
+    series: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Region:
 
 
 def front_chart(
-    marks: Sequence[Mark], axis: str, metric: Mapping[str, Any], region: Region | None
+    marks: Sequence[Mark], axis: str, metric: Metric, region: Region | None
 ) -> Markup | None:
     """Quality against `axis`: marks, the staircase of the front, the budget's region."""
     shown = [m for m in marks if _value(m, axis) is not None and _value(m, "quality") is not None]
@@ -63,26 +66,34 @@ def front_chart(
     ys += [
         bound for m in shown if m.kind in RANGED for bound in m.score.get("quality_interval") or ()
     ]
-    x_name, y_name = f"{AXES[axis]} →", f"↑ {metric['name']}, {metric['unit']}"
+    x_name, y_name = f"{AXES[axis]} →", metric.axis
     frame = Frame(x_scale(xs, zero=True), y_scale(ys), FORMATS[axis], plain, x_name, y_name)
     drawn = sorted(shown, key=lambda m: list(SHAPES).index(m.kind))
     parts = [_region(region, frame)] if region else []
-    parts += [frame.draw(), _staircase(shown, axis, bool(metric["higher_is_better"]), frame)]
-    parts += [_mark(mark, axis, frame) for mark in drawn]
-    return drawing(f"{metric['name']} against {AXES[axis]} of {len(shown)} networks", *parts)
+    parts.append(frame.draw())
+    for series in dict.fromkeys(mark.series for mark in shown):
+        own = [mark for mark in shown if mark.series == series]
+        parts.append(_staircase(own, axis, metric.higher_is_better, frame))
+    parts += [_mark(mark, axis, frame, metric) for mark in drawn]
+    return drawing(f"{metric.name} against {AXES[axis]} of {len(shown)} networks", *parts)
 
 
 def curve_chart(
-    runs: Sequence[tuple[str, Sequence[tuple[float, float]]]], name: str
+    runs: Sequence[tuple[str, Sequence[tuple[float, float]]]], name: str, named: int
 ) -> Markup | None:
-    """One line per run, from `(step, value)` pairs."""
+    """One line per run, from `(step, value)` pairs; those after the first `named` are faint."""
     points = [point for _, line in runs for point in line]
     if not points:
         return None
     xs, ys = [x for x, _ in points], [y for _, y in points]
-    frame = Frame(x_scale(xs, zero=True), y_scale(ys), plain, plain, "step →", f"↑ {name}")
-    lines = [_curve(number, label, line, frame) for number, (label, line) in enumerate(runs)]
-    return drawing(f"{name} over training steps", frame.draw(), *lines)
+    frame = Frame(x_scale(xs, zero=True), y_scale(ys), plain, plain, "step →", name)
+    kinds = [f"series{i % 6}" if i < named else "faint" for i in range(len(runs))]
+    lines = [
+        _curve(kind, label, line, frame)
+        for kind, (label, line) in zip(kinds, runs, strict=True)
+        if line
+    ]
+    return drawing(f"{name[2:]} over training steps", frame.draw(), *reversed(lines))
 
 
 def _circle(x: float, y: float) -> Markup:
@@ -119,17 +130,18 @@ def _value(mark: Mark, key: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _mark(mark: Mark, axis: str, frame: Frame) -> Markup:
+def _mark(mark: Mark, axis: str, frame: Frame, metric: Metric) -> Markup:
     x, y = frame.x(mark.score[axis]), frame.y(mark.score["quality"])
     bounds = mark.score.get("quality_interval") if mark.kind in RANGED else None
     low, high = bounds or (mark.score["quality"],) * 2
     whisker = element("line", class_="whisker", x1=x, x2=x, y1=frame.y(low), y2=frame.y(high))
-    facts = " · ".join(show(key, _value(mark, key)) for key in ("quality", *AXES))
+    quality = show(metric.amount, _value(mark, "quality"))
+    facts = " · ".join((quality, *(show(key, _value(mark, key)) for key in AXES)))
     return element(
         "g",
         whisker if bounds else Markup(""),
         SHAPES[mark.kind](x, y),
-        class_=f"mark {mark.kind}" + (" front" if mark.front else ""),
+        class_=" ".join(["mark", mark.kind, *["front"] * mark.front, *mark.series.split()]),
         tabindex=0,
         role="img",
         aria_label=f"{mark.title}: {facts}",
@@ -161,10 +173,12 @@ def _staircase(marks: Sequence[Mark], axis: str, higher: bool, frame: Frame) -> 
     x, y = frame.x(steps[0][0]), frame.y(steps[0][1])
     path = f"M{x:.1f} {y:.1f}"
     path += "".join(f"H{frame.x(x):.1f}V{frame.y(y):.1f}" for x, y in steps[1:])
-    return element("path", class_="staircase", d=f"{path}H{WIDTH - RIGHT}")
+    return element(
+        "path", class_=f"staircase {marks[0].series}".rstrip(), d=f"{path}H{WIDTH - RIGHT}"
+    )
 
 
-def _curve(number: int, label: str, line: Sequence[tuple[float, float]], frame: Frame) -> Markup:
+def _curve(kind: str, label: str, line: Sequence[tuple[float, float]], frame: Frame) -> Markup:
     every = max(1, len(line) // CURVE_POINTS)
     kept = [*line[::every], *line[-1:]]
     points = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in kept)
@@ -174,4 +188,4 @@ def _curve(number: int, label: str, line: Sequence[tuple[float, float]], frame: 
         for x, y in (line if len(line) <= 40 else ())
     ]
     path = element("polyline", title, points=points)
-    return element("g", path, *dot, class_=f"curve series{number % 6}")
+    return element("g", path, *dot, class_=f"curve {kind}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lighten.report.markup import Markup, element
+from lighten.report.markup import Markup, element, scrolling
 from lighten.report.numbers import FORMATS, MISSING
 from lighten.report.source import Source
+from lighten.report.why import sentences
 
 Json = Mapping[str, Any]
 
+CEILING = 0.3  # what the search counts of one place, at most
 # key of a layer's side → column title and number format
 MEASURES = {
     "macs": ("MACs", "macs"),
@@ -20,7 +22,7 @@ MEASURES = {
 
 
 def layers(source: Source) -> Markup | None:
-    """One row per layer; a bar for each measure, the outline before and the fill after."""
+    """A body per layer: a bar for each measure, outline before and fill after; and its why."""
     rows = source.layers
     if not rows:
         return None
@@ -39,42 +41,63 @@ def layers(source: Source) -> Markup | None:
         )
         for number, title in enumerate(titles)
     ]
-    body = [_layer(row, shown, widest) for row in rows]
+    known = {str(row["name"]) for row in rows}
+    why = {str(r["name"]): sentences(r, source.summary, known) or _reason(r) for r in rows}
+    body = [_layer(row, shown, widest, why[str(row["name"])]) for row in rows]
     table = element(
         "table",
         element("thead", element("tr", *heads)),
-        element("tbody", *body),
+        *body,
         class_="layers",
     )
     note = (
-        "Outline: before. Fill: after. Sensitivity is the quality lost when half of the layer is "
-        "zeroed. A title sorts the table by its column."
+        "Outline: before. Fill: after. Times are measured: the runtime's profile, scaled to the "
+        "whole call. Sensitivity was seen before any training: how far the answers move when half "
+        f"of the layer's channels go, in {_unit(source)}. What was predicted counts "
+        "what the neighbours need too, such as changes of number format. A title sorts the table "
+        "by its column."
     )
     return element(
         "section",
         element("h2", "Layer by layer"),
-        element("div", table, class_="scroll"),
+        scrolling(table, "Layer by layer"),
         element("p", note, class_="note"),
     )
 
 
-def _layer(row: Json, shown: Sequence[str], widest: Mapping[str, float]) -> Markup:
+def _unit(source: Source) -> str:
+    """The unit of a sensitivity, as a noun."""
+    unit = str(source.summary.get("loss_unit", "nats"))
+    return f"nats of divergence, {CEILING} at most" if unit == "nats" else f"shares {unit}"
+
+
+def _reason(row: Json) -> list[str]:
+    return [f"{row['reason']}."] if row.get("reason") else []
+
+
+def _layer(
+    row: Json, shown: Sequence[str], widest: Mapping[str, float], why: Sequence[str]
+) -> Markup:
     name = element(
         "th",
         element("b", str(row["name"])),
         element("small", str(row.get("kind", ""))),
-        element("small", str(row["reason"]), class_="reason") if row.get("reason") else Markup(""),
         scope="row",
         data_value=str(row["name"]),
     )
     bits, lost = _side(row, "after", "bits"), row.get("sensitivity")
-    return element(
-        "tr",
+    cells = (
         name,
         _width(row),
         *(_measure(row, key, widest[key]) for key in shown),
         _plain("Bits", MISSING if bits is None else f"{bits:g}", bits),
         _plain("Sensitivity", MISSING if lost is None else f"{lost:.2f}", lost),
+    )
+    text = element("td", *(element("span", line) for line in why), colspan=len(cells))
+    return element(
+        "tbody",
+        element("tr", *cells),
+        element("tr", text, class_="why") if why else Markup(""),
     )
 
 

@@ -24,6 +24,11 @@ def element(name: str, *children: str | Markup, **attributes: Attribute) -> Mark
     return Markup(f"<{name}{written}>{join(children)}</{name}>")
 
 
+def scrolling(wide: Markup, name: str) -> Markup:
+    """What may be wider than the page, in a box of its own that scrolls, by keyboard too."""
+    return element("div", wide, class_="scroll", tabindex=0, role="region", aria_label=name)
+
+
 def join(children: Iterable[str | Markup]) -> Markup:
     """Children one after another; plain strings escaped."""
     return Markup("".join(c if isinstance(c, Markup) else escape(str(c)) for c in children))

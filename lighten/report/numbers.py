@@ -68,12 +68,16 @@ FORMATS: dict[str, Callable[[float], str]] = {
 }
 
 
-def show(kind: str, value: float | None) -> str:
+Kind = str | Callable[[float], str]  # a row of FORMATS, or a format of its own
+
+
+def show(kind: Kind, value: float | None) -> str:
     """`value` in the format of its kind, or a dash."""
-    return MISSING if value is None else FORMATS[kind](value)
+    write = FORMATS[kind] if isinstance(kind, str) else kind
+    return MISSING if value is None else write(value)
 
 
-def exact(key: str, kind: str, value: float | None) -> Markup:
+def exact(key: str, kind: Kind, value: float | None) -> Markup:
     """`value` as shown, with the key of `summary.json` it comes from and its exact value."""
     return keyed(key, show(kind, value), value)
 
@@ -84,7 +88,7 @@ def keyed(key: str, text: str, value: float | None) -> Markup:
     return element("span", text, class_="number", data_key=key, data_value=written)
 
 
-def interval(key: str, kind: str, bounds: Sequence[float] | None) -> Markup:
+def interval(key: str, kind: Kind, bounds: Sequence[float] | None) -> Markup:
     """`[low, high]` in small type, or nothing."""
     if not bounds:
         return Markup("")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
 from lighten.core.files import write_text
+from lighten.report.calibration import calibration
+from lighten.report.further import further
 from lighten.report.layers import layers
 from lighten.report.markup import Markup, element
 from lighten.report.sections import front, machine, reproduce, training
 from lighten.report.source import Source
+from lighten.report.spent import spent
 from lighten.report.verdict import asked, comparison, headline
 
 # from top to bottom; a section that has nothing to show is left out
@@ -20,8 +23,11 @@ SECTIONS: tuple[Callable[[Source], Markup | None], ...] = (
     asked,
     comparison,
     front,
+    spent,
     layers,
+    further,
     training,
+    calibration,
     machine,
     reproduce,
 )
@@ -31,7 +37,8 @@ def write_report(directory: Path) -> Path:
     """Write `report.html` from what the run left in `directory`, and give its path.
 
     Reads `summary.json`, and where they are there `trials.jsonl`, `front.json`, `layers.json`,
-    `training.json`, `recipe.yaml`. Raises `InputError` where the summary is missing or damaged.
+    `time.json`, `training.json`, `calibration.json`, `recipe.yaml`. Raises
+    `InputError` where the summary is missing or damaged.
     """
     path = directory / "report.html"
     write_text(path, render(Source.read(directory)))
@@ -41,12 +48,16 @@ def write_report(directory: Path) -> Path:
 def render(source: Source) -> str:
     """The page as text: style, script and charts inside, nothing fetched."""
     parts = [section(source) for section in SECTIONS]
-    template = Template(_text("page.html"))
-    return template.substitute(
-        title=element("title", f"{source.summary['network']} · lighten"),
+    return whole(f"{source.summary['network']} · lighten", [part for part in parts if part])
+
+
+def whole(title: str, parts: Sequence[Markup]) -> str:
+    """A self-contained page of these parts."""
+    return Template(_text("page.html")).substitute(
+        title=element("title", title),
         style=_text("style.css"),
         script=_text("script.js"),
-        body="\n".join(part for part in parts if part),
+        body="\n".join(parts),
     )
 
 

@@ -41,22 +41,51 @@ document.addEventListener("scroll", () => {
   else hide();
 }, { passive: true });
 
-// Tabs: one chart at a time.
-const tabs = [...document.querySelectorAll("[data-tab]")];
-
-function choose(name) {
-  for (const tab of tabs) tab.setAttribute("aria-selected", String(tab.dataset.tab === name));
-  for (const panel of document.querySelectorAll("[data-panel]")) {
-    panel.hidden = panel.dataset.panel !== name;
+// Tabs: one panel at a time; arrow keys, Home and End go along the row.
+function choose(tabs, chosen) {
+  for (const tab of tabs) {
+    const is = tab === chosen;
+    tab.setAttribute("aria-selected", String(is));
+    tab.tabIndex = is ? 0 : -1;
+    document.getElementById(tab.getAttribute("aria-controls")).hidden = !is;
   }
 }
 
-for (const tab of tabs) tab.addEventListener("click", () => choose(tab.dataset.tab));
-if (tabs.length > 0) choose(tabs[0].dataset.tab);
+function along(tabs, at, key) {
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: tabs.length - 1 }[key];
+  return to === undefined ? undefined : tabs[(to + tabs.length) % tabs.length];
+}
+
+for (const row of document.querySelectorAll("[role=tablist]")) {
+  const tabs = [...row.children];
+  row.hidden = tabs.length < 2;
+  row.parentElement.classList.add("live");
+  tabs.forEach((tab, at) => {
+    tab.addEventListener("click", () => choose(tabs, tab));
+    tab.addEventListener("keydown", (event) => {
+      const next = along(tabs, at, event.key);
+      if (!next) return;
+      event.preventDefault();
+      choose(tabs, next);
+      next.focus();
+    });
+  });
+  choose(tabs, tabs[0]);
+}
+
+// On paper nothing can be unfolded: what is folded opens before printing, and closes after it.
+let unfolded = [];
+addEventListener("beforeprint", () => {
+  unfolded = [...document.querySelectorAll("details:not([open])")];
+  for (const part of unfolded) part.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const part of unfolded) part.open = false;
+});
 
 // The layer table: sort by a column, the other way round on the second click.
-function value(row, column) {
-  const text = row.children[column].dataset.value;
+function value(body, column) {
+  const text = body.rows[0].children[column].dataset.value;
   return Number.isNaN(Number(text)) ? text : Number(text);
 }
 
@@ -71,11 +100,11 @@ for (const head of document.querySelectorAll("[data-sort]")) {
     const down = head.getAttribute("aria-sort") !== "descending";
     for (const other of head.parentElement.children) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const body = head.closest("table").tBodies[0];
+    const table = head.closest("table");
     const sign = down ? -1 : 1;
-    const rows = [...body.rows];
-    rows.sort((a, b) => sign * compare(value(a, column), value(b, column)));
-    body.append(...rows);
+    const bodies = [...table.tBodies];
+    bodies.sort((a, b) => sign * compare(value(a, column), value(b, column)));
+    table.append(...bodies);
   });
 }
 

@@ -11,6 +11,7 @@ from lighten.report.edits import describe
 from lighten.report.markup import Markup, element
 from lighten.report.numbers import plain, size
 from lighten.report.source import Source
+from lighten.report.tabs import tabs
 from lighten.report.verdict import LIMITS, limit
 
 Json = Mapping[str, Any]
@@ -30,7 +31,7 @@ LEGEND = {
 def front(source: Source) -> Markup | None:
     """Every network that was tried, against each quantity the chart knows."""
     found = marks(source)
-    metric = source.summary["task"]["metric"]
+    metric = source.metric
     drawn = {
         axis: chart
         for axis in _axes(source.summary)
@@ -43,7 +44,7 @@ def front(source: Source) -> Markup | None:
     return element(
         "section",
         element("h2", "Every recipe that was tried"),
-        _tabs(drawn),
+        tabs("front", "What quality is drawn against", {k: (AXES[k], c) for k, c in drawn.items()}),
         _recipes(source),
         element("p", *(_key(kind, LEGEND[kind]) for kind in kinds), _key("region", "budget"),
                 _key("staircase", "front"), class_="legend"),
@@ -92,16 +93,22 @@ def _about(digest: str) -> str:
 def training(source: Source) -> Markup | None:
     """Loss and quality over the steps of every run."""
     runs = source.training
+    named = sum(not str(run["name"]).startswith("trial ") for run in runs)
     losses = [(r["name"], _finite(zip(r["steps"], r["loss"], strict=False))) for r in runs]
     valid = [(r["name"], _finite(r.get("valid") or ())) for r in runs]
-    metric = source.summary["task"]["metric"]["name"]
-    charts = [curve_chart(losses, "loss"), curve_chart(valid, f"{metric} on valid")]
+    metric = source.metric
+    charts = [
+        curve_chart(losses, "↓ loss", named),
+        curve_chart(valid, f"{metric.axis}, on valid", named),
+    ]
     if not any(charts):
         return None
     keys = [
         element("span", element("i", class_=f"swatch series{i % 6}"), name, class_="key")
-        for i, (name, _) in enumerate(losses)
+        for i, (name, _) in enumerate(losses[:named])
     ]
+    if len(losses) > named:
+        keys.append(_key("faint", f"{len(losses) - named} trials"))
     return element(
         "section",
         element("h2", "Training"),
@@ -168,15 +175,6 @@ def _region(source: Source, axis: str) -> Region | None:
     text, before = summary["budget"].get(name), summary["before"].get(axis)
     bound = None if text is None or before is None else limit(name, str(text), before)
     return Region(bound, against - drop if higher else against + drop, higher)
-
-
-def _tabs(charts: Mapping[str, Markup]) -> Markup:
-    """One chart at a time where there is JavaScript, all of them where there is none."""
-    buttons = [
-        element("button", AXES[axis], type="button", role="tab", data_tab=axis) for axis in charts
-    ]
-    panels = [element("div", chart, data_panel=axis) for axis, chart in charts.items()]
-    return element("div", element("div", *buttons, class_="tabs", role="tablist"), *panels)
 
 
 def _key(kind: str, name: str) -> Markup:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lighten.core.trial import Trial
-from lighten.errors import InputError
+from lighten.errors import InputError, RecipeError
+from lighten.report.metric import Metric
 
 Json = Mapping[str, Any]
 NEEDED = ("network", "task", "before", "after", "drop", "budget", "met", "reference", "backend")
@@ -24,7 +25,14 @@ class Source:
     front: Sequence[Json] = ()
     layers: Sequence[Json] = ()
     training: Sequence[Json] = ()
+    time: Json = field(default_factory=dict)
+    calibration: Json = field(default_factory=dict)
     recipe: str = ""
+
+    @property
+    def metric(self) -> Metric:
+        """What quality is called, and how it is written."""
+        return Metric.of(self.summary)
 
     @property
     def controls(self) -> tuple[tuple[str, Json], ...]:
@@ -52,7 +60,9 @@ class Source:
                 f"Finish a run first: lighten compress … --out {directory}",
             )
         summary = _read(directory / "summary.json")
-        lacking = [key for key in NEEDED if key not in summary]
+        if not isinstance(summary, dict):
+            summary = {}
+        lacking = [key for key in NEEDED if key not in summary] or _damaged(summary)
         if lacking:
             raise InputError(
                 f"{directory / 'summary.json'} lacks {', '.join(lacking)}: it is not a run's.",
@@ -64,9 +74,21 @@ class Source:
             trials=_trials(directory / "trials.jsonl"),
             front=_read(directory / "front.json") or (),
             layers=_read(directory / "layers.json") or (),
+            time=_read(directory / "time.json") or {},
+            calibration=_read(directory / "calibration.json") or {},
             training=(_read(directory / "training.json") or {}).get("runs", ()),
             recipe=recipe.read_text() if recipe.is_file() else "",
         )
+
+
+def _damaged(summary: Json) -> list[str]:
+    """What is there but cannot be what a run wrote."""
+    metric = summary["task"].get("metric") if isinstance(summary["task"], Mapping) else None
+    asked = ("name", "unit", "higher_is_better")
+    if not isinstance(metric, Mapping) or any(key not in metric for key in asked):
+        return ["task.metric"]
+    sides = ("before", "after", "budget")
+    return [key for key in sides if not isinstance(summary[key], Mapping)]
 
 
 def _read(path: Path) -> Any:
@@ -86,5 +108,8 @@ def _trials(path: Path) -> tuple[Trial, ...]:
             entry = json.loads(line)
         except ValueError:
             break
-        trials.append(Trial.from_dict(entry.get("value", entry)))
+        try:
+            trials.append(Trial.from_dict(entry.get("value", entry)))
+        except (KeyError, TypeError, AttributeError, RecipeError) as error:
+            raise InputError(f"{path} cannot be read: it holds what is no trial.") from error
     return tuple(trials)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lighten.core.budget import Limit
-from lighten.report.markup import Markup, element, join
-from lighten.report.numbers import exact, interval, keyed, plain, ratio, show, spread
+from lighten.report.markup import Markup, element, join, scrolling
+from lighten.report.metric import Metric
+from lighten.report.numbers import MISSING, exact, interval, keyed, plain, ratio, show, spread
 from lighten.report.source import Source
 
 Json = Mapping[str, Any]
@@ -40,7 +41,7 @@ def headline(source: Source) -> Markup:
     summary = source.summary
     name, stamp = VERDICTS[summary["met"]]
     gains = [
-        _gain(key, summary, words)
+        gain(key, summary, words)
         for key, words in (LIMITS["latency"], LIMITS["size"])
         if summary["before"].get(key) and summary["after"].get(key)
     ]
@@ -86,12 +87,12 @@ def comparison(source: Source) -> Markup:
     return element(
         "section",
         element("h2", "Before and after"),
-        element("div", table, class_="scroll"),
+        scrolling(table, "Before and after"),
         element("p", _conditions(summary, bool(source.controls)), class_="note"),
     )
 
 
-def _gain(key: str, summary: Json, words: tuple[str, str]) -> str:
+def gain(key: str, summary: Json, words: tuple[str, str]) -> str:
     """How many times better, from the timing in alternation where the summary has it."""
     if key == "latency_ms" and summary.get("speedup"):
         return ratio(summary["speedup"], 1.0, words)
@@ -99,11 +100,10 @@ def _gain(key: str, summary: Json, words: tuple[str, str]) -> str:
 
 
 def _drop_words(summary: Json) -> str:
-    drop, metric = summary["drop"], summary["task"]["metric"]
+    drop, metric = summary["drop"], Metric.of(summary)
     if drop is None:
-        return f"{metric['name']} not measured"
-    change = "lost" if drop > 0 else "gained"
-    return f"{abs(drop):.2f} {metric['unit']} of {metric['name']} {change}"
+        return f"{metric.name} not measured"
+    return metric.change(drop)
 
 
 def _limit_tile(name: str, text: str, summary: Json) -> Markup:
@@ -111,24 +111,25 @@ def _limit_tile(name: str, text: str, summary: Json) -> Markup:
     before, after = summary["before"].get(key), summary["after"].get(key)
     if not before or after is None:
         return _tile(name, "–", "not measured", f"at most {text}", False)
-    gain = _gain(key, summary, words)
+    gained = gain(key, summary, words)
     if not text.endswith("x"):
         wanted = f"at most {show(key, float(text))}"
-        return _tile(name, show(key, after), gain, wanted, after <= float(text))
+        return _tile(name, show(key, after), gained, wanted, after <= float(text))
     speedup = summary.get("speedup") if key == "latency_ms" else None
     share = 1.0 / speedup if speedup else after / before
     good = share <= limit(name, text, 1.0)
-    return _tile(name, f"{share:.2f}×", gain, f"at most {text.replace('x', '×')}", good)
+    return _tile(name, f"{share:.2f}×", gained, f"at most {text.replace('x', '×')}", good)
 
 
 def _drop_tile(summary: Json) -> Markup:
-    drop, unit = summary["drop"], summary["task"]["metric"]["unit"]
+    drop, metric = summary["drop"], Metric.of(summary)
     allowed = summary["budget"].get("drop")
     good = drop is not None and (allowed is None or drop <= allowed)
-    detail = join((interval("drop_interval", "drop", summary.get("drop_interval")),))
-    one = unit.removesuffix("s") if allowed == 1 else unit
-    wanted = "no limit" if allowed is None else f"at most {allowed:g} {one}"
-    return _tile("drop", exact("drop", "drop", drop), detail, wanted, good)
+    detail = join(
+        (f"{metric.unit} ", interval("drop_interval", metric, summary.get("drop_interval")))
+    )
+    wanted = "no limit" if allowed is None else f"at most {metric.allowed(allowed)}"
+    return _tile("drop", exact("drop", metric, drop), detail, wanted, good)
 
 
 def _tile(name: str, value: str, detail: str, wanted: str, good: bool) -> Markup:
@@ -149,16 +150,16 @@ def limit(name: str, text: str, before: float) -> float:
 
 
 def _quality_row(summary: Json, columns: Sequence[Column]) -> Markup:
-    metric, cells = summary["task"]["metric"], []
+    metric = Metric.of(summary)
+    cells = []
     for key, _, score in columns:
-        bounds = interval(f"{key}.quality_interval", "quality", score.get("quality_interval"))
-        cells.append(element("td", exact(f"{key}.quality", "quality", score["quality"]), bounds))
+        bounds = interval(f"{key}.quality_interval", metric, score.get("quality_interval"))
+        cells.append(element("td", exact(f"{key}.quality", metric, score.get("quality")), bounds))
     drop = summary["drop"]
-    sign = -1 if metric["higher_is_better"] else 1
-    text = "–" if drop is None else f"{sign * drop:+.2f}".replace("-", "−")  # a real minus sign
+    change = None if drop is None else -drop if metric.higher_is_better else drop
+    text = MISSING if change is None else ("+" if change > 0 else "") + metric(change)
     cells.insert(2, element("td", text, class_="change"))
-    title = f"{metric['name'].capitalize()}, {metric['unit']}"
-    return element("tr", element("th", title, scope="row"), *cells)
+    return element("tr", element("th", metric.title, scope="row"), *cells)
 
 
 def _row(
@@ -168,7 +169,7 @@ def _row(
     for column, _, score in columns:
         value = exact(f"{column}.{key}", key, score.get(key))
         cells.append(element("td", value, _spread(key, column, score)))
-    cells.insert(2, element("td", _gain(key, summary, words), class_="change"))
+    cells.insert(2, element("td", gain(key, summary, words), class_="change"))
     return element("tr", element("th", title, scope="row"), *cells)
 
 

@@ -29,15 +29,20 @@ def corrected(space: Space, history: Sequence[Trial], before_ms: float) -> Space
     if not trials or space.problem is None:
         return space
     limits = dict(space.limits)
-    pairs = [
-        (t.predicted["latency"], t.predicted["measured_ratio"] * before_ms)
-        for t in trials
-        if t.predicted.get("latency") and t.predicted.get("measured_ratio")
-    ]
-    if "latency" in limits and pairs:
-        offset, factor = latency_line(pairs, limits["latency"])
+    if "latency" in limits:
+        offset, factor = latency_scale(space, trials, before_ms)
         limits["latency"] = max((limits["latency"] - offset) / factor, LEAST * limits["latency"])
     return space.bounded(space.problem, limits).weighed(loss_factors(space, trials))
+
+
+def latency_scale(space: Space, history: Sequence[Trial], before_ms: float) -> tuple[float, float]:
+    """(offset, factor) of measured = offset + factor · predicted, from the trials' latencies."""
+    pairs = [
+        (t.predicted["latency"], t.predicted["measured_ratio"] * before_ms)
+        for t in history
+        if t.stage == "verify" and t.predicted.get("latency") and t.predicted.get("measured_ratio")
+    ]
+    return latency_line(pairs, space.limits.get("latency", before_ms)) if pairs else (0.0, 1.0)
 
 
 def latency_line(pairs: Sequence[tuple[float, float]], typical: float) -> tuple[float, float]:

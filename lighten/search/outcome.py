@@ -20,7 +20,11 @@ from lighten.network.weights import save_weights
 from lighten.program import cost, onnx_out
 from lighten.program.ir import Program
 from lighten.search.limits import Bounds
+from lighten.search.ranges import calibration
+from lighten.search.space import Space
+from lighten.search.spent import spent
 from lighten.search.tables import curves, layers
+from lighten.search.why import why
 from lighten.search.workbench import Array, Built, Timing, Workbench
 
 
@@ -39,7 +43,8 @@ class Result:
 
     `model` is a live `nn.Module`, float weights, ready to go on training; `program` the
     executable form that was measured; `front` every choice that nothing beats, measured or
-    predicted; `folder` holds model.onnx, recipe.yaml and the report.
+    predicted; `folder` holds model.onnx, recipe.yaml and the report; `card` is the result in a few
+    lines of HTML.
     """
 
     model: nn.Module = field(repr=False)
@@ -48,11 +53,16 @@ class Result:
     summary: Mapping[str, Any]
     front: Sequence[Mapping[str, Any]] = field(repr=False)
     folder: Path
+    card: str = field(default="", repr=False)
 
     @property
     def report(self) -> Path:
         """The HTML page."""
         return self.folder / "report.html"
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows."""
+        return self.card or None
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,8 @@ class Findings:
     sensitivity: Mapping[str, float] = field(default_factory=dict)
     front: Sequence[Mapping[str, Any]] = ()
     search: Mapping[str, Any] = field(default_factory=dict)
+    further: Sequence[Mapping[str, Any]] = ()
+    view: Space | None = field(default=None, repr=False)
     seconds: float = 0.0
 
 
@@ -80,7 +92,7 @@ def publish(
     judged = judge(bench, bounds, before, after, findings.controls)
     trial = replace(final, recipe=built.recipe, score=scores["after"])
     trial.predicted.update(measured_ratio=timing.ratio)  # type: ignore[attr-defined]
-    missed = _missed(bounds, trial, judged["drop"])
+    missed = _missed(bounds, trial, judged["drop"], bench.task.metric.unit)
     summary = {
         "network": named.network,
         "task": {
@@ -107,10 +119,22 @@ def publish(
         "command": named.command,
         "versions": installed.versions(),
         "seconds": findings.seconds,
+        "recipe": built.recipe.digest,
         "search": dict(findings.search),
+        "loss_unit": "nats" if bench.task.classifies else "of the answers' variance",
+        "further": list(findings.further),
         "notes": [*bench.task.notes, *_kept(built.module, bench.folder.path)],
     }
-    write(bench, built, summary, findings)
+    times = {
+        "before": spent(
+            bench, bench.reference, bench.original, ("original", timing.before.median_ms)
+        ),
+        "after": spent(
+            bench, bench.backend, built.program, (built.recipe.digest, timing.after.median_ms)
+        ),
+    }
+    told = why(bench.graph, final.recipe, findings.view)
+    write(bench, built, summary, findings, (times, told))
     return Result(
         built.module, built.program, built.recipe, summary, findings.front, bench.folder.path
     )
@@ -213,13 +237,14 @@ def _before(bench: Workbench, timing: Timing, rows: Array) -> Score:
     )
 
 
-def _missed(bounds: Bounds, trial: Trial, drop: float) -> list[str]:
+def _missed(bounds: Bounds, trial: Trial, drop: float, unit: str) -> list[str]:
     if bounds.budget is None:
         return []
     over = bounds.excess(trial).items()
     missed = [f"{name} is {ratio:.3f} times its limit." for name, ratio in over if ratio > 1.0]
     if drop > bounds.budget.drop:
-        missed.append(f"The drop is {drop:.2f}, above {bounds.budget.drop:g}.")
+        allowed = f"{bounds.budget.drop:g} {unit}".rstrip()
+        missed.append(f"The drop is {drop:.3g}, above {allowed}.")
     return missed
 
 
@@ -245,14 +270,25 @@ def _pair(interval: Interval) -> list[float]:
     return [interval.low, interval.high]
 
 
-def write(bench: Workbench, built: Built, summary: Mapping[str, Any], findings: Findings) -> None:
-    """The run's files; `summary.json` comes last, so that it stands for a whole run."""
+def write(
+    bench: Workbench,
+    built: Built,
+    summary: Mapping[str, Any],
+    findings: Findings,
+    known: tuple[Mapping[str, Any], Mapping[str, Any]],
+) -> None:
+    """The run's files; `summary.json` comes last, so that it stands for a whole run.
+
+    `known` has where the time went, before and after, and why each layer is as it is.
+    """
     import yaml
 
     folder = bench.folder.path
     write_bytes(folder / "model.onnx", built.data)
     write_text(folder / "recipe.yaml", yaml.safe_dump(built.recipe.as_dict(), sort_keys=False))
-    write_json(folder / "layers.json", layers(bench, built, findings.sensitivity))
+    write_json(folder / "layers.json", layers(bench, built, findings.sensitivity, known))
+    write_json(folder / "time.json", known[0])
+    write_json(folder / "calibration.json", calibration(bench, built))
     write_json(folder / "training.json", curves(bench, built, findings.controls))
     write_json(folder / "front.json", list(findings.front))
     write_json(folder / "summary.json", dict(summary))

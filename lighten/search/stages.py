@@ -18,11 +18,11 @@ from lighten.core.trial import Trial
 from lighten.errors import InputError
 from lighten.measure import latency
 from lighten.network import Graph
-from lighten.program import empty
 from lighten.run import RunFolder
 from lighten.search import pace, predict, schedule, sensitivity
-from lighten.search.correct import corrected
+from lighten.search.correct import corrected, latency_scale
 from lighten.search.evidence import evidence
+from lighten.search.further import further
 from lighten.search.latency_model import LatencyModel
 from lighten.search.limits import Bounds, check_possible
 from lighten.search.milp import solve
@@ -102,11 +102,7 @@ def baseline(bench: Workbench, budget: Budget | None) -> Bounds:
 
     bench.progress("baseline", 0, 1)
     timing = bench.time(Recipe(), bench.original)
-    idle = bench.backend.compile(empty(bench.original), bench.options.threads)
-    floor = bench.remember(
-        f"floor/{bench.backend.name}",
-        lambda: latency.time(idle, bench.inputs, 0.2).median_ms,
-    )
+    floor = bench.floor(bench.backend)
     if budget is not None:
         check_possible(budget, floor, timing)
     before = {
@@ -206,8 +202,8 @@ def control(bench: Workbench, recipe: Recipe) -> list[Trial]:
 def gather(
     bench: Workbench, known: Explored, trials: Sequence[Trial], controls: Sequence[Trial]
 ) -> Findings:
-    """What the search knows, for the report."""
-    view = known.corrected(trials)
+    """What the search knows, for the report; the last of the trials is the result."""
+    view, result = known.corrected(trials), trials[-1].recipe
     solved = solve(view.priced, view.limits)
     measured = [point(t.recipe, t.score.as_dict(), True) for t in trials if t.score is not None]
     predicted = [point(recipe, costs, False) for recipe, costs in front(view)]
@@ -217,4 +213,15 @@ def gather(
         "trials": len(bench.folder.trials()),
         "searcher": bench.options.searcher,
     }
-    return Findings(controls, sensitivity.per_layer(known.space), [*measured, *predicted], search)
+    scale = latency_scale(known.space, trials, known.bounds.before["latency"])
+    onward = bench.remember(
+        f"further/{result.digest}", lambda: further(view, result, trials, scale)
+    )
+    return Findings(
+        controls,
+        sensitivity.per_layer(known.space),
+        [*measured, *predicted],
+        search,
+        onward,
+        view,
+    )

@@ -9,17 +9,24 @@ from lighten.core.trial import Trial
 from lighten.formats.integer import Float32
 from lighten.program import cost
 from lighten.program.ir import Op, Program
-from lighten.search.workbench import Built, Workbench
+from lighten.search.workbench import Built, Workbench, curve
 
 POINTS = 400  # of a training curve that are kept
 
 
 def layers(
-    bench: Workbench, built: Built, sensitivity: Mapping[str, float]
+    bench: Workbench,
+    built: Built,
+    sensitivity: Mapping[str, float],
+    known: tuple[Mapping[str, Any], Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """One row per layer with weights: before, after, how sensitive, and why left alone."""
-    before = _costs(bench.original, _profile(bench, bench.original))
-    after = _costs(built.program, _profile(bench, built.program))
+    """One row per layer with weights: before, after, how sensitive, and why it is as it is.
+
+    `known` has the times of both networks by op (`spent`), and the whys by layer.
+    """
+    times, why = known
+    before = _costs(bench.original, _by_op(times["before"]))
+    after = _costs(built.program, _by_op(times["after"]))
     rows = []
     for name, row in before.items():
         reason = bench.graph.left_alone.get(name, "")
@@ -31,15 +38,15 @@ def layers(
                 "after": after.get(name),
                 "sensitivity": sensitivity.get(name),
                 "reason": reason if name in after else "its block was dropped",
+                "why": why.get(name, []),
             }
         )
     return rows
 
 
-def _profile(bench: Workbench, program: Program) -> Mapping[str, float]:
-    """Milliseconds per op in the chosen backend, for the report only."""
-    executable = bench.backend.compile(program, bench.options.threads)
-    return executable.profile(bench.inputs, 30)
+def _by_op(times: Mapping[str, Any]) -> dict[str, float]:
+    """Milliseconds per op."""
+    return {op["name"]: op["ms"] for op in times["ops"]}
 
 
 def _costs(program: Program, times: Mapping[str, float]) -> dict[str, dict[str, Any]]:
@@ -63,20 +70,11 @@ def _bits(op: Op, program: Program) -> int:
 
 
 def curves(bench: Workbench, built: Built, controls: Sequence[Trial]) -> dict[str, Any]:
-    """The final training and its controls: loss per step (thinned), quality on `valid`."""
-    runs = [_curve("final", built.history)]
+    """Every training of the run: the final one, its controls, the trials' short ones."""
+    runs = [curve("final", built.history, POINTS)]
     for trial in controls:
         control = bench.trained(trial.recipe, trial.stage, bench.graph.module)
-        runs.append(_curve(trial.stage, control.history))
-    return {"runs": runs}
-
-
-def _curve(name: str, history: Any) -> dict[str, Any]:
-    every = max(1, len(history.losses) // POINTS)
-    steps = list(range(0, len(history.losses), every))
-    return {
-        "name": name,
-        "steps": steps,
-        "loss": [history.losses[step] for step in steps],
-        "valid": [list(point) for point in history.valid],
-    }
+        runs.append(curve(trial.stage, control.history, POINTS))
+    short = [v for key, v in bench.folder.measurements.items() if key.startswith("curve/")]
+    named = [{**trial, "name": f"trial {i}"} for i, trial in enumerate(short, start=1)]
+    return {"runs": [*runs, *named]}

@@ -21,7 +21,7 @@ from lighten.core.trial import Interval, Latency, Score, Trial
 from lighten.errors import InexactError, LightenError, WriteError
 from lighten.measure import latency, quality
 from lighten.network import Graph, check_exact, lower
-from lighten.program import cost, onnx_out, quantization
+from lighten.program import cost, empty, onnx_out, quantization
 from lighten.program.ir import Program
 from lighten.run import RunFolder
 from lighten.search.options import Options
@@ -29,7 +29,9 @@ from lighten.search.options import Options
 Array = np.ndarray[Any, Any]
 CALIBRATION_SAMPLES = 512
 COMPARED = 2000  # samples of `valid` on which answers are compared with the original's
+TRIAL_POINTS = 80  # of a trial's training curve that are kept
 TIMING_SECONDS = 2.0  # of each network, but no more than
+FLOOR_SECONDS = 0.2
 TIMING_SHARE = 0.01  # of the time that there is, where it only serves to choose
 
 
@@ -158,6 +160,15 @@ class Workbench:
         """A Program in the chosen backend: the file that ships, loaded, where it runs files."""
         return self.backend.compile(program, self.options.threads)
 
+    def floor(self, backend: Backend) -> float:
+        """Milliseconds that a call of a network without ops takes in a backend."""
+
+        def measured() -> float:
+            idle = backend.compile(empty(self.original), self.options.threads)
+            return latency.time(idle, self.inputs, FLOOR_SECONDS).median_ms
+
+        return float(self.remember(f"floor/{backend.name}", measured))
+
     def time(self, recipe: Recipe, program: Program, shipped: bool = False) -> Timing:
         """How long a network of this structure takes, in turns with the original.
 
@@ -219,6 +230,8 @@ class Workbench:
         score, failure, more = None, "", {}
         try:
             built = self.trained(recipe, stage, self.graph.module)
+            if stage == "verify":  # its checkpoint goes when the run ends
+                self.remember(f"curve/{key}", lambda: curve(stage, built.history, TRIAL_POINTS))
             timing = self.time(recipe, built.program)
             rows = self.rows(built.program, self.task.valid())
             score = self.score(built, timing, rows)
@@ -237,6 +250,18 @@ class Workbench:
         seconds = time.monotonic() - began
         notes = {**predicted, **more}
         return self.folder.add(key, Trial(recipe, score, stage, notes, failure, seconds))
+
+
+def curve(name: str, history: Any, points: int) -> dict[str, Any]:
+    """Loss per step, thinned to about `points`, and quality on `valid`."""
+    every = max(1, len(history.losses) // points)
+    steps = list(range(0, len(history.losses), every))
+    return {
+        "name": name,
+        "steps": steps,
+        "loss": [history.losses[step] for step in steps],
+        "valid": [list(point) for point in history.valid],
+    }
 
 
 def _plain(measured: Latency) -> list[float]:
