@@ -61,15 +61,17 @@ def command(network: str, args: argparse.Namespace, budget: Sequence[str]) -> li
     return ["lighten", "compress", network, *given, *budget]
 
 
-def compress(command: Sequence[str], folder: Path) -> None:
+def compress(
+    command: Sequence[str], folder: Path, out: Path | None = None, kept: Sequence[str] = KEPT
+) -> None:
     """Run it, or go on where it was stopped, and keep what came out in `folder`."""
-    out = common.WORK / folder.name
+    out = out or common.WORK / folder.name
     if (out / "summary.json").exists():  # a run that is over: this one starts anew
         shutil.rmtree(out)
     resume = ["--resume"] if out.exists() else []
     common.lighten([*command, "--out", common.shown(out), *resume])
     folder.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
+    for name in kept:
         shutil.copy(out / name, folder / name)
 
 
