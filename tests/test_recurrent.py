@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from lighten.backends.onnxruntime import OnnxRuntime
 from lighten.backends.openvino import OpenVino
 from lighten.errors import UnsupportedOps
 from lighten.network import check_exact, cut, lower, trace
+from lighten.network.onnx_in import read_onnx, to_program
 from lighten.program import interpret
 from lighten.program.cost import macs
 
@@ -93,6 +95,24 @@ def test_what_it_reads_and_makes_is_left_whole_and_the_rest_is_cut(kind: type[nn
     assert check_exact(graph, kept, (), signals()) < 1e-9
     program = lower(cut(graph, kept).eval(), signals(2))
     assert OnnxRuntime().compile(program)(signals().numpy())[0].shape == (4, 4)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter's
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_it_comes_in_from_onnx(kind: type[nn.RNNBase], form: str, tmp_path: Path) -> None:
+    net = Reader(kind, True, **FORMS[form]).eval()
+    how: Any = {"dynamic_axes": {"x": {0: "batch"}}, "opset_version": 17, "dynamo": False}
+    file = tmp_path / "net.onnx"
+    torch.onnx.export(net, (signals(2),), file, input_names=["x"], **how)
+    opened = read_onnx(file)
+    with torch.no_grad():
+        wanted = [y.numpy() for y in net(signals())]
+        for found in zip(wanted, opened(signals()), strict=True):
+            np.testing.assert_allclose(found[1], found[0], rtol=0, atol=2e-6)
+    program = to_program(opened, (signals(2),))
+    for found in zip(wanted, OnnxRuntime().compile(program)(signals().numpy()), strict=True):
+        np.testing.assert_allclose(found[1], found[0], rtol=0, atol=2e-6)
 
 
 class Started(nn.Module):

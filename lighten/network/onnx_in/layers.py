@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lighten.network.onnx_in.arguments import Arguments, Known, Node
+from lighten.network.onnx_in.recurrent import KINDS, call_recurrent, recurrent
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -162,11 +163,14 @@ LAYERS: Mapping[str, Builder] = {
     "InstanceNormalization": group_norm,
     "GroupNormalization": group_norm,
     "Gather": embedding,
+    **dict.fromkeys(KINDS, recurrent),
 }
 
 
-def call_layer(a: Arguments) -> Tensor:
+def call_layer(a: Arguments) -> Tensor | list[Tensor]:
     """The node's module on its flowing input."""
     assert a.layer is not None
+    if isinstance(a.layer, nn.RNNBase):
+        return call_recurrent(a)
     result: Any = a.layer(a.tensor(1 if isinstance(a.layer, nn.Embedding) else 0))
     return result  # type: ignore[no-any-return]
