@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from lighten.network import Graph, check_exact, cut, trace
 
-PEER, RATIO, LIMIT = "Torch-Pruning", 0.3, 300  # seconds for one network in one library
+PEER, RATIO, LIMIT = "Torch-Pruning", 0.3, 120  # seconds for one network in one library
 Made = Callable[[nn.Module, tuple[Tensor, ...]], nn.Module]
 
 

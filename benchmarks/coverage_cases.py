@@ -72,7 +72,7 @@ def _transformers(model: str, usage: Usage, quick: bool = False, **sizes: Any) -
         torchvision()  # which it imports too
         library = importlib.import_module("transformers")
         config = getattr(library, f"{model.partition('For')[0].removesuffix('Model')}Config")
-        return Alone(getattr(library, model)(config(**sizes)))
+        return Alone(getattr(library, model)(config(**sizes)), int(model == "BertModel"))
 
     side = sizes.get("image_size")
     shapes = ((3, side, side),) if side else ((-12,),)
@@ -80,15 +80,15 @@ def _transformers(model: str, usage: Usage, quick: bool = False, **sizes: Any) -
 
 
 class Alone(nn.Module):
-    """A model that keeps no cache and answers with its first output."""
+    """A model with one output: of all that it returns, the one at this place."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, place: int) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.place = net, place
 
     def forward(self, x: Tensor) -> Tensor:
-        """The logits, or the last hidden state."""
-        return self.net(x, return_dict=False)[0]  # type: ignore[no-any-return]
+        """The logits, or BERT's pooled output."""
+        return self.net(x, return_dict=False)[self.place]  # type: ignore[no-any-return]
 
 
 def _timm(name: str, size: int = 64, usage: Usage = TIMM, **options: Any) -> Case:

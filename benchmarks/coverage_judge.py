@@ -178,7 +178,7 @@ def coverage(
     macs: dict[str, int] = {}
 
     def seen(name: str, module: nn.Module, given: tuple[Tensor, ...], result: object) -> None:
-        for key, count in macs_of(name, module, given[0], result).items():
+        for key, count in macs_of(name, module, given, result).items():
             macs[key] = macs.get(key, 0) + count
 
     hooks = [
@@ -193,8 +193,13 @@ def coverage(
     return sum(n for name, n in macs.items() if name in lost) / max(1, sum(macs.values()))
 
 
-def macs_of(name: str, module: nn.Module, given: Tensor, result: object) -> dict[str, int]:
+def macs_of(
+    name: str, module: nn.Module, inputs: tuple[Tensor, ...], result: object
+) -> dict[str, int]:
     """Weight name → multiply-accumulates of one call of this module."""
+    if not inputs:
+        return {}
+    given = inputs[0]
     if isinstance(module, nn.MultiheadAttention):
         tokens, width = given.numel() // given.shape[-1], module.embed_dim
         base = tokens * width * width

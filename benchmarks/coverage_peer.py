@@ -11,6 +11,7 @@ from typing import Any
 from peers import module
 from torch import Tensor, nn
 
+CLASSES = 1000
 Heads = dict[nn.Module, int]
 
 
@@ -29,6 +30,12 @@ class Usage:
     after: Callable[[nn.Module, Any], None] = field(default=lambda net, pruner: None)
 
 
+def classifiers(net: nn.Module) -> list[nn.Module]:
+    """Layers with ImageNet's thousand outputs, by which its examples know the last layer."""
+    layers = [m for m in net.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    return [m for m in layers if len(m.weight) == CLASSES]
+
+
 def pruned(net: nn.Module, inputs: tuple[Tensor, ...], ratio: float, usage: Usage) -> nn.Module:
     """A copy of `net` without `ratio` of each group's channels, the smallest by magnitude."""
     tool = module("torch_pruning")
@@ -43,7 +50,7 @@ def pruned(net: nn.Module, inputs: tuple[Tensor, ...], ratio: float, usage: Usag
             one,  # a tuple: of a lone tensor it would trace the sample without its batch dimension
             importance=tool.importance.GroupMagnitudeImportance(p=2),
             pruning_ratio=ratio,
-            ignored_layers=[small.get_submodule(name) for name in usage.last],
+            ignored_layers=[*map(small.get_submodule, usage.last), *classifiers(small)],
             # the library's defaults are dicts that all pruners of a process would share
             in_channel_groups={},
             out_channel_groups={},

@@ -75,7 +75,8 @@ def _merging(net: nn.Module, tool: Any) -> dict[str, Any]:
             return layer
 
         def prune_in_channels(self, layer: Any, idxs: Sequence[int]) -> Any:
-            places = [i + part * layer.dim for part in range(4) for i in idxs]
+            width = self.get_in_channels(layer)
+            places = [i + part * width for part in range(4) for i in idxs]
             tool.prune_linear_in_channels(layer.reduction, places)
             tool.prune_layernorm_out_channels(layer.norm, places)
             return layer
@@ -84,7 +85,7 @@ def _merging(net: nn.Module, tool: Any) -> dict[str, Any]:
             return layer.reduction.out_features
 
         def get_in_channels(self, layer: Any) -> Any:
-            return layer.dim
+            return layer.reduction.in_features // 4
 
     return {
         "customized_pruners": {kind: Merging()},
