@@ -1,8 +1,9 @@
 """The networks that both libraries prune: those that Torch-Pruning's tests and examples name.
 
 Where a network comes from several sizes of one definition, the smallest stands for them all.
-Definitions are torchvision's, timm's and transformers', drawn at random; a transformer is narrow and
-short, and a detector is its trunk and head, without the selection of boxes.
+Definitions are torchvision's, timm's and transformers', their weights drawn at random. Where it says
+"narrow", the widths, and mostly the depth, are reduced; a detector is its trunk and head, without
+the selection of boxes.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Any
 import coverage_small as small
 import torch
 from coverage_peer import Usage
-from coverage_usage import BERT, LLAMA, SCALED, SWIN, TIMM, VIT, VIT_HF
+from coverage_usage import BERT, LLAMA, SCALED, SWIN, TIMM, VIT, VIT_HF, VIT_TOLD
 from torch import Tensor, nn
 
+PLAINLY = Usage()
 ROWS = 2  # samples in a batch
 
 
@@ -32,7 +34,7 @@ class Case:
     source: str
     build: Callable[[], nn.Module]
     shapes: tuple[tuple[int, ...], ...]
-    usage: Usage = Usage()
+    usage: Usage = PLAINLY
     quick: bool = False
 
     def make(self) -> tuple[nn.Module, tuple[Tensor, ...]]:
@@ -133,6 +135,16 @@ def _vit() -> nn.Module:
     return make(32, 8, 2, 4, 64, 128)  # type: ignore[no-any-return]
 
 
+def _densenet() -> nn.Module:
+    return torchvision().densenet.DenseNet(8, (2, 3, 2), 16)  # type: ignore[no-any-return]
+
+
+def _convnext() -> nn.Module:
+    parts = torchvision().convnext
+    stages = [parts.CNBlockConfig(24, 48, 2), parts.CNBlockConfig(48, None, 2)]
+    return parts.ConvNeXt(stages)  # type: ignore[no-any-return]
+
+
 def _swin(version: str) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         parts = torchvision().swin_transformer
@@ -170,28 +182,25 @@ CASES: Mapping[str, Case] = {
     "LeNet with a view": _own(small.LeNet, (1, 28, 28)),
     # torchvision
     "alexnet": _torchvision("alexnet"),
-    "vgg11": _torchvision("vgg11"),
     "vgg11_bn": _torchvision("vgg11_bn"),
     "resnet18": _torchvision("resnet18", quick=True),
     "resnet50": _torchvision("resnet50"),
     "resnext50_32x4d": _torchvision("resnext50_32x4d"),
-    "wide_resnet50_2": _torchvision("wide_resnet50_2"),
-    "densenet121": _torchvision("densenet121"),
+    "densenet121, narrow": Case("torchvision", _densenet, ((3, 64, 64),)),
     "googlenet": _torchvision("googlenet", **PLAIN),
     "inception_v3": _torchvision("inception_v3", 75, **PLAIN),
-    "squeezenet1_0": _torchvision("squeezenet1_0"),
     "squeezenet1_1": _torchvision("squeezenet1_1", quick=True),
     "mnasnet0_5": _torchvision("mnasnet0_5"),
     "mobilenet_v2": _torchvision("mobilenet_v2"),
     "mobilenet_v3_small": _torchvision("mobilenet_v3_small"),
-    "mobilenet_v3_large": _torchvision("mobilenet_v3_large"),
     "efficientnet_b0": _torchvision("efficientnet_b0"),
     "efficientnet_v2_s": _torchvision("efficientnet_v2_s"),
     "regnet_x_400mf": _torchvision("regnet_x_400mf"),
     "regnet_y_400mf": _torchvision("regnet_y_400mf"),
     "shufflenet_v2_x0_5": _torchvision("shufflenet_v2_x0_5", quick=True),
-    "convnext_tiny": _torchvision("convnext_tiny"),
+    "convnext_tiny, narrow": Case("torchvision", _convnext, ((3, 64, 64),)),
     "vit_b_16, narrow": Case("torchvision", _vit, ((3, 32, 32),), VIT, quick=True),
+    "vit_b_16, narrow, heads told": Case("torchvision", _vit, ((3, 32, 32),), VIT_TOLD),
     "swin_t, narrow": Case("torchvision", _swin("1"), ((3, 64, 64),)),
     "swin_v2_t, narrow": Case("torchvision", _swin("2"), ((3, 64, 64),)),
     "fcn_resnet50": _torchvision("fcn_resnet50", **MAPS, last=("classifier.4",)),
@@ -254,12 +263,8 @@ CASES: Mapping[str, Case] = {
         "beit_base_patch16_224", 32, img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=3
     ),
     "convnext_atto": _timm("convnext_atto"),
-    "mixer_s32_224, narrow": _timm(
-        "mixer_s32_224", 32, img_size=32, patch_size=8, embed_dim=48, num_blocks=2
-    ),
-    "resmlp_12_224, narrow": _timm(
-        "resmlp_12_224", 32, img_size=32, patch_size=8, embed_dim=48, num_blocks=2
-    ),
+    "mixer_s32_224": _timm("mixer_s32_224", img_size=64),
+    "resmlp_12_224": _timm("resmlp_12_224", img_size=64),
     "res2net50_26w_4s": _timm("res2net50_26w_4s"),
     "repvgg_a0": _timm("repvgg_a0"),
     "ghostnet_050": _timm("ghostnet_050"),
@@ -267,7 +272,6 @@ CASES: Mapping[str, Case] = {
     "dpn48b": _timm("dpn48b"),
     "hrnet_w18_small": _timm("hrnet_w18_small"),
     "cspresnet50": _timm("cspresnet50"),
-    "nfnet_f0, narrow": _timm("dm_nfnet_f0", 64),
 }
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 import torch
 from torch import Tensor, fx, nn
@@ -27,6 +28,7 @@ from lighten.network.exact import doubled
 
 EXACT = 1e-5  # max |pruned − masked| / max |masked|; some networks cast to float32 inside
 BLIND = 1e-3  # the masked network must differ from the original by more, or nothing is seen
+FAINT = 0.01  # of the variance that a layer would pass on unchanged
 Call = Callable[[nn.Module, tuple[Tensor, ...]], object]
 
 
@@ -55,7 +57,8 @@ class Verdict:
 def prepare_(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """Make every parameter's numbers distinct and let BatchNorms see data, so that no signal dies.
 
-    A constant parameter (a new norm's weight, a tiny layer scale) would hide what is done to it.
+    A constant parameter (a new norm's weight, a tiny layer scale) would hide what is done to it, and
+    so would a last layer that starts almost at zero.
     """
     with torch.no_grad():
         for parameter in net.parameters():
@@ -63,6 +66,9 @@ def prepare_(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if flat.numel() > 1 and float(flat.max() - flat.min()) == 0.0:
                 noise = torch.rand_like(flat) if float(flat[0]) else 0.1 * torch.randn_like(flat)
                 flat = noise + 0.5 if float(flat[0]) else noise
+            fan_in = parameter[0].numel() if parameter.ndim > 1 else 0
+            if fan_in and float(flat.square().mean()) * fan_in < FAINT:
+                flat = torch.randn_like(flat) * fan_in**-0.5
             parameter.copy_(distinct(flat).view_as(parameter))
         norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         for norm in norms:
@@ -168,13 +174,13 @@ def difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
         return float("inf")
     pairs = zip(found, wanted, strict=True)
     errors = [float((a - b).abs().max() / b.abs().max().clamp_min(1e-30)) for a, b in pairs]
-    return max((float("inf") if e != e else e for e in errors), default=0.0)
+    return max((float("inf") if isnan(e) else e for e in errors), default=0.0)
 
 
 def coverage(
     net: nn.Module, left: Mapping[str, Tensor], inputs: tuple[Tensor, ...], run: Call
 ) -> float:
-    """The share of convolution, linear and attention-projection MACs in layers that lost weights."""
+    """The share of convolution, linear and projection MACs in layers that lost weights."""
     macs: dict[str, int] = {}
 
     def seen(name: str, module: nn.Module, given: tuple[Tensor, ...], result: object) -> None:

@@ -190,7 +190,11 @@ class LeNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.one, self.two = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
-        self.three, self.four, self.last = nn.Linear(256, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+        self.three, self.four, self.last = (
+            nn.Linear(256, 120),
+            nn.Linear(120, 84),
+            nn.Linear(84, 10),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, 1, 28, 28] to [n, 10]."""

@@ -9,6 +9,7 @@ from coverage_peer import Heads, Usage
 from torch import nn
 
 RATIO = 0.3
+ATTENTION = nn.MultiheadAttention
 PROJECTIONS = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("qkv",))
 COUNTS = ("num_attention_heads", "num_heads")
 
@@ -59,6 +60,11 @@ def _rounded(net: Any, tool: Any) -> dict[str, Any]:
 
 def _hidden(net: Any, pruner: Any) -> None:
     net.hidden_dim = net.conv_proj.out_channels
+
+
+def _stock_heads(net: nn.Module) -> Heads:
+    """PyTorch's own attention, whose projections lie in one module."""
+    return {part: part.num_heads for part in net.modules() if isinstance(part, ATTENTION)}
 
 
 def _whole_heads(net: nn.Module, tool: Any) -> dict[str, Any]:
@@ -119,6 +125,7 @@ def _scaled(net: nn.Module, tool: Any) -> dict[str, Any]:
 
 SCALED = Usage(last=("last",), options=_scaled)
 VIT = Usage(options=_rounded, after=_hidden)
+VIT_TOLD = Usage(heads=_stock_heads)
 VIT_HF = Usage(last=("net.classifier",), heads=heads, after=mend)
 SWIN = Usage(last=("net.classifier",), heads=heads, options=_merging, after=mend)
 BERT = Usage(last=("net.pooler",), heads=heads, options=_whole_heads, after=mend)

@@ -83,7 +83,9 @@ def test_equals_the_network_in_both_modes(name: str) -> None:
     check_equal(net)
 
 
-@pytest.mark.parametrize("net", [Writes(), Writes(True, False), Masked(), Masked(0.0), FixedBatch()])
+@pytest.mark.parametrize(
+    "net", [Writes(), Writes(True, False), Masked(), Masked(0.0), FixedBatch()]
+)
 def test_in_place_and_fixed_batch(net: nn.Module) -> None:
     check_equal(net)
 
