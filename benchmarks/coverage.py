@@ -160,7 +160,7 @@ def main() -> None:
         if args.json:
             write_json(args.json, rows)
         print(f"{name} ({time.monotonic() - began:.0f} s): {both}", flush=True)
-    common.publish("coverage", args, rows, table(rows))
+    common.publish("coverage", args, rows, table(rows), summed_up=False)
 
 
 if __name__ == "__main__":

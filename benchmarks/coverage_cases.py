@@ -1,9 +1,9 @@
 """The networks that both libraries prune: those that Torch-Pruning's tests and examples name.
 
 Where a network comes from several sizes of one definition, the smallest stands for them all.
-Definitions are torchvision's, timm's and transformers', their weights drawn at random. Where it says
-"narrow", the widths, and mostly the depth, are reduced; a detector is its trunk and head, without
-the selection of boxes.
+Definitions are torchvision's, timm's and transformers', their weights drawn at random. Where it
+says "narrow", the widths, and mostly the depth, are reduced; a detector is its trunk and head,
+without the selection of boxes.
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ class Verdict:
 def prepare_(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """Make every parameter's numbers distinct and let BatchNorms see data, so that no signal dies.
 
-    A constant parameter (a new norm's weight, a tiny layer scale) would hide what is done to it, and
-    so would a last layer that starts almost at zero.
+    A constant parameter (a new norm's weight, a tiny layer scale) would hide what is done to it,
+    and so would a last layer that starts almost at zero.
     """
     with torch.no_grad():
         for parameter in net.parameters():
