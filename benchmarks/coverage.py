@@ -20,12 +20,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import common
 import coverage_judge as judging
 import coverage_peer as peer
 import torch
-from coverage_cases import CASES, Case, quick
+from coverage_cases import CASES, NOTES, Case, quick
 from coverage_judge import Verdict
 from torch import Tensor, nn
 
@@ -96,7 +97,7 @@ def said(seen: Verdict) -> str:
 
 
 def table(rows: list[common.Row]) -> str:
-    """Both libraries on every network, then how often each word fell, then what crashed and why."""
+    """Both libraries on every network, then how often each word fell, then why what failed did."""
     lines = []
     for one in rows:
         cells = [one["case"], one["source"]]
@@ -110,12 +111,19 @@ def table(rows: list[common.Row]) -> str:
     text = common.markdown(["network", "definition", *columns], lines)
     counts = "\n".join(f"- {who}: {tally(rows, who)}." for who in ("lighten", PEER))
     reasons = "\n".join(
-        f"- {one['case']}, {who}: {seen['why']}"
+        f"- {one['case']}, {who}: {reason}"
         for one in rows
         for who, seen in one["verdicts"].items()
-        if seen["word"] == "crash"
+        if (reason := why(one["case"], seen))
     )
     return f"{text}\n\n{counts}\n\n{reasons}".strip()
+
+
+def why(name: str, seen: Mapping[str, Any]) -> str:
+    """The error of a crash, or what was found behind a wrong answer."""
+    if seen["word"] == "crash":
+        return str(seen["why"])
+    return NOTES.get(name, "") if seen["word"] == "wrong" else ""
 
 
 def tally(rows: list[common.Row], who: str) -> str:
