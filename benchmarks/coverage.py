@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from lighten.core.files import write_json
 from lighten.network import Graph, cut, trace
 
-PEER, RATIO, LIMIT = "Torch-Pruning", 0.3, 60.0  # seconds of processor time
+PEER, RATIO, LIMIT = "Torch-Pruning", 0.3, 40.0  # seconds of processor time
 Made = Callable[[nn.Module, tuple[Tensor, ...]], nn.Module]
 
 

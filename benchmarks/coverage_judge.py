@@ -98,6 +98,9 @@ def left_of(before: Tensor, after: Tensor) -> Tensor:
     """Which numbers of `before` are still in `after`. Shape as `before`, bool."""
     if before.shape == after.shape and bool((before == after).all()):
         return torch.ones_like(before, dtype=torch.bool)
+    block = rectangle(before, after)
+    if block is not None:
+        return block
     ordered, order = before.flatten().sort()
     place = torch.searchsorted(ordered, after.flatten()).clamp_(max=len(ordered) - 1)
     if not bool((ordered[place] == after.flatten()).all()):
@@ -105,6 +108,21 @@ def left_of(before: Tensor, after: Tensor) -> Tensor:
     left = torch.zeros(before.numel(), dtype=torch.bool)
     left[order[place]] = True
     return left.view(before.shape)
+
+
+def rectangle(before: Tensor, after: Tensor) -> Tensor | None:
+    """The same where whole slices are gone, found by one line along each dimension; else None."""
+    corner = (before == after.flatten()[0]).nonzero()
+    if len(corner) != 1 or before.ndim != after.ndim:
+        return None
+    left, part = torch.ones_like(before, dtype=torch.bool), before
+    for dim in range(before.ndim):
+        line = before[tuple(slice(None) if d == dim else corner[0][d] for d in range(before.ndim))]
+        there = after[tuple(slice(None) if d == dim else 0 for d in range(before.ndim))]
+        stays = torch.isin(line, there)
+        part = part.index_select(dim, stays.nonzero().flatten())
+        left &= stays.view([-1 if d == dim else 1 for d in range(before.ndim)])
+    return left if torch.equal(part, after) else None
 
 
 def leavings(original: nn.Module, small: nn.Module) -> dict[str, Tensor]:

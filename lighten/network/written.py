@@ -10,7 +10,7 @@ from torch import Tensor, fx
 aten = torch.ops.aten
 
 # New tensors that take no more than their number type from another one → what they are filled with.
-FRESH = {aten.new_zeros.default: 0.0, aten.new_ones.default: 1.0}
+FRESH: dict[Any, float] = {aten.new_zeros.default: 0.0, aten.new_ones.default: 1.0}
 
 
 def fold_written(module: fx.GraphModule) -> None:
