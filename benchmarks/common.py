@@ -30,7 +30,10 @@ WORK = ROOT / "out" / "benchmarks"  # unfinished training
 RESULTS = HERE / "RESULTS.md"
 SHARED = ROOT.parent / "shared" / "data"
 TITLE = "# Measured side by side\n"
-PACKAGES = ("lighten", "torch", "onnxruntime", "openvino", "nncf", "torch-pruning")
+PACKAGES = (
+    *("lighten", "torch", "onnxruntime", "openvino", "nncf", "torch-pruning"),
+    *("torchvision", "timm", "transformers"),
+)
 
 Row = dict[str, Any]
 

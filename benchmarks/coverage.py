@@ -6,7 +6,8 @@ python benchmarks/coverage.py --quick      its tests' own networks and a few oth
 Each library cuts 30 % of every group it finds; `coverage_judge` compares each with its masked
 network. A row's number is the share of convolution and linear MACs in layers that no cut reached,
 in percent; where the cut network crashes or answers wrongly, that is all of them. Nothing is timed.
-torchvision and timm are read for their definitions: `pip install 'lighten[bench]'`.
+torchvision and timm are read for their definitions: `pip install 'lighten[bench]'`. What one run
+wrote with `--json` another can take up with `--known`.
 """
 
 from __future__ import annotations
