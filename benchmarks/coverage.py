@@ -35,6 +35,7 @@ from lighten.core.files import write_json
 from lighten.network import Graph, cut, trace
 
 PEER, RATIO, LIMIT = "Torch-Pruning", 0.3, 40.0  # seconds of processor time
+FAILED = ("crash", "unfinished")
 Made = Callable[[nn.Module, tuple[Tensor, ...]], nn.Module]
 
 
@@ -66,6 +67,8 @@ def verdict(make: Made, case: Case) -> Verdict:
     signal.setitimer(signal.ITIMER_PROF, LIMIT)
     try:
         return judging.judge(net, make(net, inputs), inputs)
+    except TimeoutError as problem:
+        return Verdict("unfinished", why=str(problem))
     except Exception as problem:
         line = (str(problem).strip().splitlines() or [""])[0]
         return Verdict("crash", why=f"{type(problem).__name__}: {line}")
@@ -94,7 +97,7 @@ def said(seen: Verdict) -> str:
     """A verdict in a cell."""
     if seen.word == "wrong":
         return "**wrong**: other shapes" if seen.why else f"**wrong** by {seen.error:.2g}"
-    return f"**{seen.word}**" if seen.word == "crash" else seen.word
+    return f"**{seen.word}**" if seen.word in FAILED else seen.word
 
 
 def table(rows: list[common.Row]) -> str:
@@ -122,7 +125,7 @@ def table(rows: list[common.Row]) -> str:
 
 def why(name: str, seen: Mapping[str, Any]) -> str:
     """The error of a crash, or what was found behind a wrong answer."""
-    if seen["word"] == "crash":
+    if seen["word"] in FAILED:
         return str(seen["why"])
     return NOTES.get(name, "") if seen["word"] == "wrong" else ""
 

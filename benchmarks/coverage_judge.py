@@ -36,10 +36,10 @@ Call = Callable[[nn.Module, tuple[Tensor, ...]], object]
 class Verdict:
     """What came of pruning one network.
 
-    `word` is "exact", "renormalised", "wrong", "crash", "uncut" (nothing was removed) or "blind"
-    (the answers do not depend on what was removed); `error` is the largest relative difference to
-    the masked network; `covered` the share of convolution and linear MACs in layers that lost
-    weights and `removed` the share of parameters; `why` says more.
+    `word` is "exact", "renormalised", "wrong", "crash", "unfinished", "uncut" (nothing was removed)
+    or "blind" (the answers do not depend on what was removed); `error` is the largest relative
+    difference to the masked network; `covered` the share of convolution and linear MACs in layers
+    that lost weights and `removed` the share of parameters; `why` says more.
     """
 
     word: str

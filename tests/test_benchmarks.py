@@ -173,11 +173,15 @@ def test_the_rows_of_the_coverage_have_the_schema(load: Any) -> None:
     module, judging, cases = load("coverage"), load("coverage_judge"), load("coverage_cases")
     case = cases.CASES["LeNet with a view"]
 
+    def fails(*_: Any) -> Any:
+        raise ValueError("no such channel")
+
     def late(*_: Any) -> Any:
         raise TimeoutError("not done")
 
-    ours, theirs = module.verdict(module.ours, case), module.verdict(late, case)
-    assert (ours.word, theirs.word) == ("exact", "crash") and "not done" in theirs.why
+    ours, theirs = module.verdict(module.ours, case), module.verdict(fails, case)
+    assert (ours.word, theirs.word) == ("exact", "crash") and "no such" in theirs.why
+    assert module.verdict(late, case).word == "unfinished"
     found = module.row("LeNet", case, {"lighten": ours, module.PEER: theirs})
     check_rows([found])
     assert found["ours"] == 0.0 and found["peers"] == {module.PEER: 100.0}
@@ -185,7 +189,7 @@ def test_the_rows_of_the_coverage_have_the_schema(load: Any) -> None:
     other = module.row("a", case, {"lighten": ours, module.PEER: wrong})
     check_rows([other])
     text = module.table([found, other])
-    assert "1 crash" in text and "1 wrong" in text and "TimeoutError: not done" in text
+    assert "1 crash" in text and "1 wrong" in text and "ValueError: no such channel" in text
 
 
 def test_the_coverage_has_help_and_its_section(load: Any, capsys: Any) -> None:
