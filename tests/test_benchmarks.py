@@ -140,6 +140,7 @@ def test_the_rows_of_the_searches_have_the_schema(load: Any) -> None:
 def test_the_judge_tells_a_right_cut_from_a_wrong_one(load: Any) -> None:
     torch = pytest.importorskip("torch")
     judging = load("coverage_judge")
+    torch.manual_seed(0)
     layers = torch.nn.Linear(4, 6), torch.nn.LayerNorm(6), torch.nn.ReLU(), torch.nn.Linear(6, 2)
 
     def cut(rows: list[int], columns: list[int], normed: bool) -> tuple[Any, Any]:
@@ -154,7 +155,7 @@ def test_the_judge_tells_a_right_cut_from_a_wrong_one(load: Any) -> None:
             small[1].normalized_shape = (len(rows),)
         return net, small
 
-    x = torch.randn(3, 4)
+    x = torch.randn(64, 4)  # so many that no unit stays silent
     kept, others = [0, 2, 3, 5], [0, 1, 3, 5]
     words = {
         "exact": judging.judge(*cut(kept, kept, False), (x,)),
