@@ -30,7 +30,10 @@ WORK = ROOT / "out" / "benchmarks"  # unfinished training
 RESULTS = HERE / "RESULTS.md"
 SHARED = ROOT.parent / "shared" / "data"
 TITLE = "# Measured side by side\n"
-PACKAGES = ("lighten", "torch", "onnxruntime", "openvino", "nncf", "torch-pruning")
+PACKAGES = (
+    *("lighten", "torch", "onnxruntime", "openvino", "nncf", "torch-pruning"),
+    *("torchvision", "timm", "transformers"),
+)
 
 Row = dict[str, Any]
 
@@ -118,10 +121,20 @@ def _version(package: str) -> str:
         return ""
 
 
-def publish(script: str, args: argparse.Namespace, rows: Sequence[Row], text: str) -> None:
-    """Print the table, write the rows, and replace the script's section of RESULTS.md."""
+def publish(
+    script: str,
+    args: argparse.Namespace,
+    rows: Sequence[Row],
+    text: str,
+    *,
+    summed_up: bool = True,
+) -> None:
+    """Print the table, write the rows, and replace the script's section of RESULTS.md.
+
+    The rows stand below the table in words where they are to be `summed_up`.
+    """
     lines = "\n".join(summary_line(found) for found in rows)
-    text = f"{text}\n\n{lines}\n\n{machine(args.threads)}"
+    text = "\n\n".join([text, *([lines] if summed_up else []), machine(args.threads)])
     print(text)
     if args.json:
         from lighten.core.files import write_json

@@ -137,6 +137,70 @@ def test_the_rows_of_the_searches_have_the_schema(load: Any) -> None:
     assert text.count("| yes |") == 2 and text.count("| no |") == 4
 
 
+def test_the_judge_tells_a_right_cut_from_a_wrong_one(load: Any) -> None:
+    torch = pytest.importorskip("torch")
+    judging = load("coverage_judge")
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(4, 6), torch.nn.LayerNorm(6), torch.nn.ReLU(), torch.nn.Linear(6, 2)
+
+    def cut(rows: list[int], columns: list[int], normed: bool) -> tuple[Any, Any]:
+        net = torch.nn.Sequential(*(layers if normed else (layers[0], *layers[2:])))
+        judging.prepare_(net, (x,))
+        small = importlib.import_module("copy").deepcopy(net)
+        with torch.no_grad():
+            for part in small[: 2 if normed else 1]:
+                part.weight.data, part.bias.data = part.weight[rows], part.bias[rows]
+            small[-1].weight.data = small[-1].weight[:, columns]
+        if normed:
+            small[1].normalized_shape = (len(rows),)
+        return net, small
+
+    x = torch.randn(64, 4)  # so many that no unit stays silent
+    kept, others = [0, 2, 3, 5], [0, 1, 3, 5]
+    words = {
+        "exact": judging.judge(*cut(kept, kept, False), (x,)),
+        "wrong": judging.judge(*cut(kept, others, False), (x,)),
+        "renormalised": judging.judge(*cut(kept, kept, True), (x,)),
+        "uncut": judging.judge(*cut(list(range(6)), list(range(6)), False), (x,)),
+    }
+    assert {word: seen.word for word, seen in words.items()} == {word: word for word in words}
+    assert words["exact"].covered == 1.0 and words["exact"].right and not words["wrong"].right
+    assert words["exact"].removed == pytest.approx(1 - 30 / 44)
+    assert judging.judge(*cut(kept, others, True), (x,)).word == "wrong"
+
+
+def test_the_rows_of_the_coverage_have_the_schema(load: Any) -> None:
+    pytest.importorskip("torch")
+    module, judging, cases = load("coverage"), load("coverage_judge"), load("coverage_cases")
+    case = cases.CASES["LeNet with a view"]
+
+    def fails(*_: Any) -> Any:
+        raise ValueError("no such channel")
+
+    def late(*_: Any) -> Any:
+        raise TimeoutError("not done")
+
+    ours, theirs = module.verdict(module.ours, case), module.verdict(fails, case)
+    assert (ours.word, theirs.word) == ("exact", "crash") and "no such" in theirs.why
+    assert module.verdict(late, case).word == "unfinished"
+    found = module.row("LeNet", case, {"lighten": ours, module.PEER: theirs})
+    check_rows([found])
+    assert found["ours"] == 0.0 and found["peers"] == {module.PEER: 100.0}
+    wrong = judging.Verdict("wrong", float("inf"), 1.0, 0.5, "other shapes")
+    other = module.row("a", case, {"lighten": ours, module.PEER: wrong})
+    check_rows([other])
+    text = module.table([found, other])
+    assert "1 crash" in text and "1 wrong" in text and "ValueError: no such channel" in text
+
+
+def test_the_coverage_has_help_and_its_section(load: Any, capsys: Any) -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(SystemExit):
+        load("coverage").options().parse_args(["--help"])
+    assert "--only" in capsys.readouterr().out
+    assert "<!-- coverage -->" in (FOLDER / "RESULTS.md").read_text()
+
+
 def test_rows_are_written_and_the_table_takes_its_place(
     load: Any, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:

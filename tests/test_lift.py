@@ -34,6 +34,23 @@ class Writes(nn.Module):
         return {"a": y, "b": self.other(x)}
 
 
+class Masked(nn.Module):
+    """A mask written part by part into a tensor of x's number type, as shifted windows have it."""
+
+    def __init__(self, rate: float = 0.5) -> None:
+        super().__init__()
+        self.conv, self.shift, self.rate = nn.Conv2d(3, 4, 1), nn.Parameter(torch.ones(4)), rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = x.new_zeros(x.shape[2:])
+        mask[:4, 2:] = 3
+        if not self.rate:
+            shift = self.shift.clone()
+            shift[1:3].zero_()
+            x = self.conv(x) + shift.view(4, 1, 1)
+        return F.dropout(x * mask, self.rate, self.training)
+
+
 class FixedBatch(nn.Module):
     """`int(batch)` pins the batch size in the export."""
 
@@ -66,7 +83,9 @@ def test_equals_the_network_in_both_modes(name: str) -> None:
     check_equal(net)
 
 
-@pytest.mark.parametrize("net", [Writes(), Writes(True, False), FixedBatch()])
+@pytest.mark.parametrize(
+    "net", [Writes(), Writes(True, False), Masked(), Masked(0.0), FixedBatch()]
+)
 def test_in_place_and_fixed_batch(net: nn.Module) -> None:
     check_equal(net)
 

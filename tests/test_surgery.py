@@ -7,7 +7,7 @@ import random
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lighten.errors import InexactError, RecipeError
 from lighten.network import Graph, check_exact, cut, masked, trace
@@ -37,6 +37,17 @@ def zeroed(net: nn.Module, graph: Graph, keep: dict[str, list[int]]) -> nn.Modul
                     for place in member.slices[index]:
                         tensors[member.parameter].select(member.dim, place).zero_()
     return net
+
+
+class Attends(nn.Module):
+    """`nn.MultiheadAttention`, which views batch times heads as one dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend, self.head = nn.MultiheadAttention(16, 4, batch_first=True), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.attend(x, x, x, need_weights=False)[0])
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
@@ -75,6 +86,16 @@ def test_a_cut_network_goes_on(name: str) -> None:
         name: len(kept) for name, kept in draw(graph, 0.3).items()
     }
     assert check_exact(again, draw(again, 0.3), (), torch.randn(2, *SHAPE)) < 1e-10
+
+
+def test_heads_behind_the_batch_are_cut_at_every_batch_size() -> None:
+    graph = trace(Attends(), torch.randn(2, 5, 16))
+    (name,) = (group.name for group in graph.groups if group.size == 4)
+    for kept in ([0, 2, 3], [1]):
+        for batch in (1, 3):
+            assert check_exact(graph, {name: kept}, (), torch.randn(batch, 5, 16)) < 1e-10
+    again = trace(cut(graph, {name: [0, 2, 3]}), torch.randn(2, 5, 16))
+    assert [group.size for group in again.groups] == [3, 16]
 
 
 def test_attributes_follow_the_weights() -> None:

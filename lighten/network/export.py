@@ -202,8 +202,9 @@ def _writes_through_views(graph: fx.Graph) -> bool:
 
 
 def _refuse_dropout(graph: fx.Graph) -> None:
-    """torch's functionalisation would silently remove dropout, which training needs."""
-    if any("dropout" in str(node.target) for node in graph.nodes):
+    """torch's functionalisation would silently remove dropout, which training needs where p > 0."""
+    dropouts = [node for node in graph.nodes if "dropout" in str(node.target)]
+    if any(node.args[1] != 0 for node in dropouts):
         raise NetworkError(
             "The network writes in place into a part of a tensor and uses dropout; this cannot be "
             "exported without losing the dropout.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -56,9 +57,19 @@ def _sizes(node: fx.Node, kept: Kept) -> None:
     dim, mask = cut
     name = "shape" if "shape" in bound(node) else "size"
     sizes = list(bound(node)[name])
-    if isinstance(sizes[dim], int) and sizes[dim] > 0:
+    if isinstance(sizes[dim], fx.Node):
+        sizes[dim] = _of_every_sample(node, sizes[dim], mask)
+        _set(node, name, sizes)
+    elif isinstance(sizes[dim], int) and sizes[dim] > 0:
         sizes[dim] = int(mask.sum())
         _set(node, name, sizes)
+
+
+def _of_every_sample(node: fx.Node, size: fx.Node, mask: Tensor) -> fx.Node:
+    """A size of batch times slices, as `nn.MultiheadAttention` has it, for the slices kept."""
+    with node.graph.inserting_before(node):
+        batch = node.graph.call_function(operator.floordiv, (size, len(mask)))
+        return node.graph.call_function(operator.mul, (batch, int(mask.sum())))
 
 
 def _unflatten(node: fx.Node, kept: Kept) -> None:

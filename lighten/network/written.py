@@ -7,6 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+aten = torch.ops.aten
+
+# New tensors that take no more than their number type from another one → what they are filled with.
+FRESH: dict[Any, float] = {aten.new_zeros.default: 0.0, aten.new_ones.default: 1.0}
+
 
 def fold_written(module: fx.GraphModule) -> None:
     """Where in-place writes touch only constants, those are computed here and stored as buffers.
@@ -44,9 +49,14 @@ def _constants(module: fx.GraphModule) -> set[fx.Node]:
             if str(node.target) not in parameters:
                 found.add(node)
         elif node.op == "call_function" and not _draws(node):
-            if all(source in found for source in node.all_input_nodes):
+            if _is_fresh(node) or all(source in found for source in node.all_input_nodes):
                 found.add(node)
     return found
+
+
+def _is_fresh(node: fx.Node) -> bool:
+    """Whether it is a new tensor whose sizes are written in the code."""
+    return node.target in FRESH and all(isinstance(size, int) for size in node.args[1])  # type: ignore[union-attr]
 
 
 def _draws(node: fx.Node) -> bool:
@@ -64,6 +74,9 @@ def _value(module: fx.GraphModule, node: fx.Node, values: dict[fx.Node, Any]) ->
         owner, _, leaf = str(node.target).rpartition(".")
         value = getattr(module.get_submodule(owner), leaf)
         return value.clone() if isinstance(value, Tensor) else value
+    if _is_fresh(node):
+        like = node.meta["val"]
+        return torch.full(tuple(like.shape), FRESH[node.target], dtype=like.dtype)
     args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
     with torch.no_grad():
         return node.target(*args, **kwargs)  # type: ignore[operator]
