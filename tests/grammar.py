@@ -218,7 +218,9 @@ def returned(draft: Draft) -> str:
     last = head(draft, made[-1]) if draft.chance(0.8) else made[-1]
     if draft.chance(0.75):
         return last
-    return draft.pick(f"{last}, {draft.pick(*made)} * 2.0", f"{{'a': {last}, 'b': {made[0]} + 1.0}}")
+    return draft.pick(
+        f"{last}, {draft.pick(*made)} * 2.0", f"{{'a': {last}, 'b': {made[0]} + 1.0}}"
+    )
 
 
 def head(draft: Draft, value: str) -> str:

@@ -75,7 +75,13 @@ def transposed(d: Draft, x: str) -> str:
     groups = d.pick(1, 1, d.divisor(channels), channels)
     more = {"output_padding": stride - 1} if d.chance(0.5) else {}
     made = of_rank(TRANSPOSED, d, x)(
-        channels, groups * d.pick(1, 2, 3), d.pick(2, 3), stride, d.pick(0, 1), groups=groups, **more
+        channels,
+        groups * d.pick(1, 2, 3),
+        d.pick(2, 3),
+        stride,
+        d.pick(0, 1),
+        groups=groups,
+        **more,
     )
     return d.call(made, x)
 
@@ -262,6 +268,8 @@ def upsample(d: Draft, x: str) -> str:
 
 def pixels(d: Draft, x: str) -> str:
     """Channels to space, or space to channels."""
+    if space(d, x) != 2:
+        raise Misfit
     return d.line(d.pick(f"F.pixel_shuffle({x}, 2)", f"F.pixel_unshuffle({x}, 2)"))
 
 

@@ -69,7 +69,10 @@ def separate(d: Draft, x: str, heads: int, head: int) -> list[str]:
     if fewer == heads:
         return parts
     if d.chance(0.5):
-        return [parts[0], *(d.line(f"{p}.repeat_interleave({heads // fewer}, 1)") for p in parts[1:])]
+        return [
+            parts[0],
+            *(d.line(f"{p}.repeat_interleave({heads // fewer}, 1)") for p in parts[1:]),
+        ]
     spread = f"[:, :, None].expand(-1, -1, {heads // fewer}, -1, -1).flatten(1, 2)"
     return [parts[0], *(d.line(f"{part}{spread}") for part in parts[1:])]
 
@@ -137,7 +140,9 @@ def attention(d: Draft, x: str) -> str:
         parts = rotary(d, parts)
     y = attended(d, *parts)
     merged = f"{y}.transpose(1, 2)"
-    y = d.line(d.pick(f"{merged}.flatten(2)", f"{merged}.reshape({x}.shape[0], -1, {heads * head})"))
+    y = d.line(
+        d.pick(f"{merged}.flatten(2)", f"{merged}.reshape({x}.shape[0], -1, {heads * head})")
+    )
     return d.line(f"{x} + {d.call(nn.Linear(heads * head, width), y)}")
 
 

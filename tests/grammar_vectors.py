@@ -25,7 +25,9 @@ def norm(d: Draft, x: str) -> str:
     if width == 1:
         raise Misfit
     groups = d.divisor(width, most=max(1, width // 2))
-    return d.call(d.pick(nn.BatchNorm1d(width), nn.LayerNorm(width), nn.GroupNorm(groups, width)), x)
+    return d.call(
+        d.pick(nn.BatchNorm1d(width), nn.LayerNorm(width), nn.GroupNorm(groups, width)), x
+    )
 
 
 def activation(d: Draft, x: str) -> str:

@@ -88,7 +88,9 @@ class _Product:
             return self.call(aten.squeeze.dim, value, at)
         if len(letters) == 1:
             return value
-        return self.call(aten.unflatten.int, value, at, [self.sizes[x] for x in letters])
+        sizes = [self.sizes[x] for x in letters]
+        free = [size if isinstance(size, int) else -1 for size in sizes]  # -1: follows the batch
+        return self.call(aten.unflatten.int, value, at, free)
 
     def call(self, target: Any, *arguments: Any) -> fx.Node:
         made = self.node.graph.call_function(target, arguments)

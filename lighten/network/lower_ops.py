@@ -13,6 +13,7 @@ from lighten.network.lower_index import (
     gather,
     index,
     index_select,
+    pad,
     repeat_interleave,
     roll,
 )
@@ -44,17 +45,14 @@ from lighten.network.lower_logic import (
 )
 from lighten.network.lower_math import (
     Rule,
-    adaptive,
     arithmetic,
     clip,
     elu,
-    first_only,
     function,
     gelu,
     log_softmax,
     lowest,
     norm,
-    pool,
     power,
     prelu,
     reduction,
@@ -63,13 +61,13 @@ from lighten.network.lower_math import (
     softplus,
     variance,
 )
+from lighten.network.lower_pool import adaptive, first_only, pool
 from lighten.network.lower_shapes import (
     channel_shuffle,
     chunk,
     concat,
     expand,
     narrow,
-    pad,
     permute,
     pixel_shuffle,
     pixel_unshuffle,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -56,7 +57,12 @@ def _sizes(node: fx.Node, kept: Kept) -> None:
     dim, mask = cut
     name = "shape" if "shape" in bound(node) else "size"
     sizes = list(bound(node)[name])
-    if isinstance(sizes[dim], int) and sizes[dim] > 0:
+    if isinstance(sizes[dim], fx.Node):  # heads that a view merged with the batch
+        with node.graph.inserting_before(node):
+            kept_ones = node.graph.call_function(operator.mul, (sizes[dim], int(mask.sum())))
+            sizes[dim] = node.graph.call_function(operator.floordiv, (kept_ones, len(mask)))
+        _set(node, name, sizes)
+    elif sizes[dim] > 0:
         sizes[dim] = int(mask.sum())
         _set(node, name, sizes)
 

@@ -39,6 +39,7 @@ ELEMENTWISE = frozenset(
 SPATIAL = frozenset(
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
     "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
+    "adaptive_max_pool3d max_pool2d_with_indices "
     "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d "
     "upsample_linear1d upsample_bicubic2d upsample_trilinear3d lp_pool2d".split()
 )
@@ -96,12 +97,15 @@ def _elementwise(state: Labelling, node: fx.Node, name: str) -> Tensor:
     return state.whole(result, fixed, "meets a tensor that is spread over other channels")
 
 
-def _spatial(state: Labelling, node: fx.Node, name: str) -> Tensor:
-    """Resampling over space: channels stay, positions change."""
-    labels, shape = state.read(node.all_input_nodes[0]), shape_of(node)
+def _spatial(state: Labelling, node: fx.Node, name: str) -> Any:
+    """Resampling over space: channels stay, positions change. Maxima may come with their places."""
+    results = node.meta["val"]
+    labels = state.read(node.all_input_nodes[0])
     labels = state.whole(labels, range(2, labels.ndim), f"{name} mixes positions that are cut")
-    labels = rectangular(state.atoms, labels)
-    return spread(along(labels, 1), shape, 1)
+    channels = along(rectangular(state.atoms, labels), 1)
+    if isinstance(results, Tensor):
+        return spread(channels, results.shape, 1)
+    return [spread(channels, result.shape, 1) for result in results]
 
 
 def _reduction(state: Labelling, node: fx.Node, name: str) -> Tensor:

@@ -1,0 +1,71 @@
+"""Ops that are others by another name, written as those: fewer ops for everything else to know."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import fx
+
+from lighten.network.calls import bound
+
+aten = torch.ops.aten
+
+
+def without_synonyms(graph: fx.Graph) -> None:
+    """Every glu is a split, a sigmoid and a product; every exchange of dimensions a permute."""
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target in SYNONYMS:
+            before = set(graph.nodes)
+            with graph.inserting_before(node):
+                made = SYNONYMS[node.target](node)
+            for new in set(graph.nodes) - before:
+                new.meta.update({k: v for k, v in node.meta.items() if k != "val"})
+            node.replace_all_uses_with(made)
+            graph.erase_node(node)
+
+
+def _glu(node: fx.Node) -> fx.Node:
+    """a · sigmoid(b), a and b being the halves."""
+    graph, named = node.graph, bound(node)
+    halves = graph.call_function(aten.chunk.default, (named["self"], 2, named["dim"]))
+    first, second = (graph.call_function(operator.getitem, (halves, i)) for i in (0, 1))
+    gate = graph.call_function(aten.sigmoid.default, (second,))
+    return graph.call_function(aten.mul.Tensor, (first, gate))
+
+
+def _moved(node: fx.Node) -> fx.Node:
+    """movedim: the dimensions that are not named keep their order."""
+    named, rank = bound(node), node.meta["val"].ndim
+    pair = [named[name] for name in ("destination", "source")]
+    to, source = ([d % rank for d in ([x] if isinstance(x, int) else x)] for x in pair)
+    others = iter([d for d in range(rank) if d not in source])
+    places = dict(zip(to, source, strict=True))
+    return _permuted(node, [places[d] if d in places else next(others) for d in range(rank)])
+
+
+def _swapped(node: fx.Node) -> fx.Node:
+    """swapaxes, swapdims and .mT."""
+    rank = node.meta["val"].ndim
+    given: tuple[Any, ...] = node.args[1:] or (-2, -1)
+    order = list(range(rank))
+    a, b = (dim % rank for dim in given)
+    order[a], order[b] = order[b], order[a]
+    return _permuted(node, order)
+
+
+def _permuted(node: fx.Node, order: list[int]) -> fx.Node:
+    return node.graph.call_function(aten.permute.default, (bound(node)["self"], order))
+
+
+SYNONYMS: Mapping[Any, Callable[[fx.Node], fx.Node]] = {
+    aten.glu.default: _glu,
+    **{
+        op: _moved
+        for packet in (aten.movedim, aten.moveaxis)
+        for op in (packet.int, packet.intlist)
+    },
+    **dict.fromkeys((aten.swapaxes.default, aten.swapdims.default, aten.mT.default), _swapped),
+}
