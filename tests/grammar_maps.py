@@ -39,6 +39,8 @@ def conv(d: Draft, x: str) -> str:
     kernel, dilation, stride = d.pick(1, 3, 3, 5), d.pick(1, 1, 1, 2), d.pick(1, 1, 2)
     padding = d.pick(0, kernel // 2, dilation * (kernel - 1) // 2, "same" if stride == 1 else 1)
     settings = {"stride": stride, "padding": padding, "dilation": dilation}
+    if d.chance(0.1):
+        settings["padding_mode"] = d.pick("reflect", "replicate", "circular")
     made = of_rank(CONV, d, x)(
         d.shape(x)[0], d.pick(*WIDTHS), kernel, bias=d.chance(0.7), **settings
     )
@@ -225,6 +227,10 @@ def selective(d: Draft, x: str) -> str:
 
 def pad(d: Draft, x: str) -> str:
     """Constants around space or channels; negative amounts crop."""
+    if d.chance(0.2):
+        size = ", ".join(map(str, d.shape(x)[1:]))
+        fill = d.pick(f"torch.zeros_like({x})", f"{x}.new_ones({x}.shape[0], 2, {size})")
+        return d.line(f"torch.cat([{x}, {fill}], 1)")
     around = [d.pick(0, 1, 2, -1) for _ in range(2)]
     if d.chance(0.5):
         amounts = [*around, *[0, 0] * (space(d, x) - 1)]

@@ -10,7 +10,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from lighten.backends.eager import Eager
@@ -27,10 +27,20 @@ QUICK, MANY, CHUNK = 25, 2000, 50
 
 
 def outputs(net: nn.Module, inputs: tuple[Tensor, ...]) -> list[np.ndarray]:
-    """What the network gives, in float64."""
-    wide = tuple(x.double() if x.is_floating_point() else x for x in inputs)
+    """What the network gives."""
     with torch.no_grad():
-        return [y.numpy() for y in tree_leaves(net(*wide))]
+        return [y.numpy() for y in tree_leaves(net(*inputs))]
+
+
+def wide_copy(net: nn.Module) -> nn.Module:
+    """The network in float64."""
+    made = copy.deepcopy(net)
+    return doubled(made) if isinstance(made, fx.GraphModule) else made.double()
+
+
+def widened(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The inputs in float64."""
+    return tuple(x.double() if x.is_floating_point() else x for x in inputs)
 
 
 def keep_70_percent(graph: Graph, rng: random.Random) -> dict[str, list[int]]:
@@ -44,11 +54,22 @@ def keep_70_percent(graph: Graph, rng: random.Random) -> dict[str, list[int]]:
     }
 
 
-def agree(found: list[np.ndarray], wanted: list[np.ndarray], what: str) -> None:
-    for y, exact in zip(found, wanted, strict=True):
-        assert y.shape == exact.shape, what
-        error = np.abs(y - exact).max() / max(np.abs(exact).max(), 1e-30)
-        assert error < BOUND, f"{what}: {error:.3g}"
+def apart(found: np.ndarray, exact: np.ndarray) -> float:
+    """max |y − y64| / max |y64|."""
+    assert found.shape == exact.shape
+    return float(np.abs(found - exact).max() / max(np.abs(exact).max(), 1e-30))
+
+
+def agree(found: list[np.ndarray], net: nn.Module, inputs: tuple[Tensor, ...], what: str) -> None:
+    """The results are the network's in float64, to float32's rounding.
+
+    A norm over two numbers near zero can magnify that rounding beyond the bound: then torch's own
+    float32 run is as far away.
+    """
+    exact = outputs(wide_copy(net), widened(inputs))
+    rounded = outputs(net, inputs)
+    for y, single, wide in zip(found, rounded, exact, strict=True):
+        assert apart(y, wide) < max(BOUND, 4 * apart(single, wide)), what
 
 
 def holds(seed: int) -> None:
@@ -57,20 +78,14 @@ def holds(seed: int) -> None:
     rng = random.Random(seed)
     arrays = [x.numpy() for x in inputs]
     graph = trace(net, inputs)
-    agree(
-        Eager().compile(lower(graph.module, inputs))(*arrays),
-        outputs(copy.deepcopy(net).double(), inputs),
-        "the program",
-    )
+    program = lower(graph.module, inputs)
+    agree(Eager().compile(program)(*arrays), net, inputs, "the program")
     keep = keep_70_percent(graph, rng)
     drop = [block.name for block in graph.blocks if rng.random() < 0.2]
     assert check_exact(graph, keep, drop, inputs) < 1e-9
     small = cut(graph, keep, drop)
-    agree(
-        OnnxRuntime().compile(lower(small, inputs))(*arrays),
-        outputs(doubled(copy.deepcopy(small).eval()), inputs),
-        "the cut network in onnxruntime",
-    )
+    shipped = OnnxRuntime().compile(lower(small, inputs))
+    agree(shipped(*arrays), small.eval(), inputs, "the cut network in onnxruntime")
 
 
 def try_seed(seed: int) -> None:

@@ -23,6 +23,7 @@ def without_synonyms(graph: fx.Graph) -> None:
                 made = SYNONYMS[node.target](node)
             for new in set(graph.nodes) - before:
                 new.meta.update({k: v for k, v in node.meta.items() if k != "val"})
+            made.meta["val"] = node.meta["val"]
             node.replace_all_uses_with(made)
             graph.erase_node(node)
 
