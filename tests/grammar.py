@@ -72,8 +72,8 @@ class Draft:
                 value = eval(expression, SCOPE, {"self": self.net, **self.values})
         except (RuntimeError, ValueError, IndexError) as error:
             raise Misfit(str(error)) from error
-        if isinstance(value, Tensor) and value[0].numel() > LARGEST:
-            raise Misfit("too large")
+        if isinstance(value, Tensor) and not 0 < value[0].numel() <= LARGEST:
+            raise Misfit("empty or too large")
         name = f"v{len(self.lines)}"
         self.lines.append(f"{name} = {expression}")
         self.values[name] = value

@@ -239,6 +239,13 @@ def pad(d: Draft, x: str) -> str:
     return d.line(f"F.pad({x}, {amounts}{d.pick('', ', value=0.5')})")
 
 
+def written(d: Draft, x: str) -> str:
+    """Some channels, or some of space, replaced in place."""
+    y = d.line(f"{x}.clone()")
+    part = d.pick(f"{y}[:, :2]", f"{y}[:, 1:]", f"{y}[..., :1]", f"{y}[:, 1::2]")
+    return d.line(f"({part}.copy_({part.replace(y, x)} * 2), {y})[1]")
+
+
 def mirrored(d: Draft, x: str) -> str:
     """Padding that repeats the border."""
     if space(d, x) > 2:
@@ -325,7 +332,8 @@ def moved(d: Draft, x: str) -> str:
 
 def attention_map(d: Draft, x: str) -> str:
     """A gate from the maximum and the mean over channels (CBAM)."""
-    both = d.line(f"torch.cat([{x}.amax(1, keepdim=True), {x}.mean(1, keepdim=True)], 1)")
+    highest = d.pick(f"{x}.amax(1, keepdim=True)", f"{x}.max(1, keepdim=True)[0]")
+    both = d.line(f"torch.cat([{highest}, {x}.mean(1, keepdim=True)], 1)")
     return d.line(f"{x} * {plain(d, both, 1)}.sigmoid()")
 
 
@@ -390,7 +398,7 @@ def to_tokens(d: Draft, x: str) -> str:
 def to_vector(d: Draft, x: str) -> str:
     """Pooled over space, or flattened."""
     every = tuple(range(2, space(d, x) + 2))
-    ways = (f"{x}.mean({every})", f"{x}.amax({every})", f"{x}.flatten(1)")
+    ways = (f"{x}.mean({every})", f"{x}.amax({every})", f"{x}.flatten(1)", f"{x}.std({every})")
     view = f"F.adaptive_avg_pool{len(every)}d({x}, 1).view({x}.shape[0], -1)"
     return d.line(d.pick(*ways, view))
 
@@ -412,7 +420,7 @@ MAPS: tuple[Row, ...] = (
         Row("map", production, "map", 1)
         for production in (
             *(standardised, channel_norm, selective, adaptive, pixels, tied, attention_map),
-            *(mixed, normalised, dropout, conditioned, mirrored),
+            *(mixed, normalised, dropout, conditioned, mirrored, written),
         )
     ),
     Row("map", to_tokens, "tokens", 4),

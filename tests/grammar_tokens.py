@@ -150,7 +150,12 @@ def multihead(d: Draft, x: str) -> str:
     """torch's own module."""
     width = d.shape(x)[-1]
     layer = d.layer(nn.MultiheadAttention(width, d.divisor(width, most=4), batch_first=True))
-    return d.line(f"{x} + {layer}({x}, {x}, {x}, need_weights=False)[0]")
+    tokens = d.shape(x)[0]
+    mask = d.constant(torch.ones(tokens, tokens).triu(1).bool())
+    more = d.pick(
+        "", ", need_weights=False", f", attn_mask={mask}", f", key_padding_mask={mask}[:1]"
+    )
+    return d.line(f"{x} + {layer}({x}, {x}, {x}{more})[0]")
 
 
 def crossed(d: Draft, x: str) -> str:

@@ -194,6 +194,48 @@ def test_gated_halves_go_together() -> None:
     assert check_exact(graph, keep, (), torch.randn(3, *SHAPE)) < 1e-10
 
 
+class Written(Net):
+    """Half of the channels written over in place; the largest of each channel read by index."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def body(self, x: Tensor) -> Tensor:
+        y = torch.cat([x, torch.zeros_like(x)], 1)[:, :8]
+        y[:, :4] = x[:, 4:] * 2
+        tokens = F.max_pool2d(y, 4).flatten(2).transpose(1, 2)
+        unseen = torch.ones(4, 4).triu(1).bool()
+        mixed, _ = self.attend(tokens, tokens, tokens, attn_mask=unseen)  # with its weights
+        return mixed.max(1)[0][:, :, None, None]
+
+
+def test_written_parts_filled_parts_and_the_default_attention() -> None:
+    graph = traced(Written())
+    sizes = {group.name: group.size for group in graph.groups}
+    assert sizes == {"stem": 4, "attend.in_proj_weight": 2, "attend.out_proj": 8}
+    keep = {"stem": [0, 3], "attend.in_proj_weight": [1], "attend.out_proj": [1, 4]}
+    assert check_exact(graph, keep, (), torch.randn(3, *SHAPE)) < 1e-10
+
+
+class LookedUp(Net):
+    """Channels that choose rows of a table."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 6)
+        self.table = nn.Embedding(2, 6)
+
+    def body(self, x: Tensor) -> Tensor:
+        return self.table((x.mean((2, 3)) > 0.3).long()).sum(1)[:, :, None, None]
+
+
+def test_what_is_looked_up_stays() -> None:
+    graph = traced(LookedUp())
+    assert [group.name for group in graph.groups] == ["table"]
+    assert graph.left_alone["stem"] == "is looked up in a table"
+    assert check_exact(graph, {"table": [0, 4]}, (), torch.randn(3, *SHAPE)) < 1e-10
+
+
 def test_ignoring_nothing_is_an_error() -> None:
     with pytest.raises(NetworkError, match="fits no layer"):
         traced(make("Residual"), ignore=["nowhere"])

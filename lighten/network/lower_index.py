@@ -58,7 +58,8 @@ def around(mode: str, size: int, begin: int, end: int) -> np.ndarray[Any, Any]:
         return places.clip(0, size - 1)
     if mode == "circular":
         return places % size
-    return size - 1 - np.abs(size - 1 - np.abs(places))
+    mirrored: np.ndarray[Any, Any] = size - 1 - np.abs(size - 1 - np.abs(places))
+    return mirrored
 
 
 def roll(step: Step) -> Flow:

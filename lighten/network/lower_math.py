@@ -154,8 +154,27 @@ def reduction(name: str) -> Rule:
 def lowest(step: Step) -> Flow:
     """amin: the largest of the negated, negated."""
     x = step.flow("self")
-    axes = [x.axis(dim) for dim in spread(step["dim"], 1)]
-    return step.unary(step.reduce(step.unary(x, "neg"), "max", axes, step["keepdim"]), "neg")
+    dims = step.arguments.get("dim")
+    axes = [x.axis(dim) for dim in (range(x.rank) if dims is None else spread(dims, 1))]
+    keep = bool(step.arguments.get("keepdim", False))
+    return step.unary(step.reduce(step.unary(x, "neg"), "max", axes, keep), "neg")
+
+
+def extreme(name: str) -> Rule:
+    """torch.max and torch.min: of two tensors, or along one dimension without the places."""
+
+    def rule(step: Step) -> Flow | list[Flow | None]:
+        if "other" in step.arguments:
+            return arithmetic(name)(step)  # type: ignore[no-any-return]
+        found: Flow = (reduction("max") if name == "max" else lowest)(step)
+        return [found, None] if "dim" in step.arguments else found
+
+    return rule
+
+
+def deviation(step: Step) -> Flow:
+    """The square root of the variance."""
+    return step.unary(variance(step), "sqrt")
 
 
 def variance(step: Step) -> Flow:

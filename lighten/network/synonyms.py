@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,12 +16,16 @@ aten = torch.ops.aten
 
 
 def without_synonyms(graph: fx.Graph) -> None:
-    """Every glu is a split, a sigmoid and a product; every exchange of dimensions a permute."""
+    """Every glu is a split, a sigmoid and a product; every exchange of dimensions a permute; what
+    is written into a part is joined to the rest.
+    """
     for node in list(graph.nodes):
         if node.op == "call_function" and node.target in SYNONYMS:
             before = set(graph.nodes)
             with graph.inserting_before(node):
                 made = SYNONYMS[node.target](node)
+            if made is node:
+                continue
             for new in set(graph.nodes) - before:
                 new.meta.update({k: v for k, v in node.meta.items() if k != "val"})
             made.meta["val"] = node.meta["val"]
@@ -61,8 +66,54 @@ def _permuted(node: fx.Node, order: list[int]) -> fx.Node:
     return node.graph.call_function(aten.permute.default, (bound(node)["self"], order))
 
 
+def _baddbmm(node: fx.Node) -> fx.Node:
+    """bias + a · b."""
+    graph, named = node.graph, bound(node)
+    product = graph.call_function(aten.bmm.default, (named["batch1"], named["batch2"]))
+    bias = named["self"]
+    if named["alpha"] != 1:
+        product = graph.call_function(aten.mul.Tensor, (product, named["alpha"]))
+    if named["beta"] != 1:
+        bias = graph.call_function(aten.mul.Tensor, (bias, named["beta"]))
+    return graph.call_function(aten.add.Tensor, (bias, product))
+
+
+def _copied(node: fx.Node) -> fx.Node:
+    """copy: the source in the shape and the type of what it was written over."""
+    graph, named = node.graph, bound(node)
+    old, new = named["self"], named["src"]
+    if new.meta["val"].dtype != old.meta["val"].dtype:
+        made = graph.call_function(aten.type_as.default, (new, old))
+        made.meta["val"], new = node.meta["val"], made
+    if new.meta["val"].shape != old.meta["val"].shape:
+        new = graph.call_function(aten.expand_as.default, (new, old))
+    return new  # type: ignore[no-any-return]
+
+
+def _sliced(node: fx.Node) -> fx.Node:
+    """slice_scatter: what lies before, the new part, what lies after."""
+    graph, named = node.graph, bound(node)
+    x, dim, start, end = named["self"], named["dim"], named["start"] or 0, named["end"]
+    size = x.meta["val"].shape[dim]
+    whole = start == 0 and (end is None or end == sys.maxsize)
+    if whole and named["step"] == 1:
+        return named["src"]  # type: ignore[no-any-return]
+    if named["step"] != 1 or not isinstance(size, int):
+        return node
+    first, last, _ = slice(start, end).indices(size)
+    parts = [named["src"]]
+    if first > 0:
+        parts.insert(0, graph.call_function(aten.slice.Tensor, (x, dim, 0, first)))
+    if last < size:
+        parts.append(graph.call_function(aten.slice.Tensor, (x, dim, last, size)))
+    return graph.call_function(aten.cat.default, (parts, dim))
+
+
 SYNONYMS: Mapping[Any, Callable[[fx.Node], fx.Node]] = {
     aten.glu.default: _glu,
+    aten.baddbmm.default: _baddbmm,
+    aten.copy.default: _copied,
+    aten.slice_scatter.default: _sliced,
     **{
         op: _moved
         for packet in (aten.movedim, aten.moveaxis)
