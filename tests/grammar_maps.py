@@ -242,7 +242,7 @@ def pad(d: Draft, x: str) -> str:
 def written(d: Draft, x: str) -> str:
     """Some channels, or some of space, replaced in place."""
     y = d.line(f"{x}.clone()")
-    part = d.pick(f"{y}[:, :2]", f"{y}[:, 1:]", f"{y}[..., :1]", f"{y}[:, 1::2]")
+    part = d.pick(f"{y}[:, :2]", f"{y}[:, 1:]", f"{y}[..., :1]")
     return d.line(f"({part}.copy_({part.replace(y, x)} * 2), {y})[1]")
 
 

@@ -152,10 +152,9 @@ def multihead(d: Draft, x: str) -> str:
     layer = d.layer(nn.MultiheadAttention(width, d.divisor(width, most=4), batch_first=True))
     tokens = d.shape(x)[0]
     mask = d.constant(torch.ones(tokens, tokens).triu(1).bool())
-    more = d.pick(
-        "", ", need_weights=False", f", attn_mask={mask}", f", key_padding_mask={mask}[:1]"
-    )
-    return d.line(f"{x} + {layer}({x}, {x}, {x}{more})[0]")
+    padding = f"key_padding_mask={mask}[:1].expand({x}.shape[0], -1)"
+    more = d.pick("need_weights=True", "need_weights=False", f"attn_mask={mask}", padding)
+    return d.line(f"{x} + {layer}({x}, {x}, {x}, {more})[0]")
 
 
 def crossed(d: Draft, x: str) -> str:

@@ -213,7 +213,9 @@ class Written(Net):
 def test_written_parts_filled_parts_and_the_default_attention() -> None:
     graph = traced(Written())
     sizes = {group.name: group.size for group in graph.groups}
-    assert sizes == {"stem": 4, "attend.in_proj_weight": 2, "attend.out_proj": 8}
+    heads = {"attend.in_proj_weight": 2, "attend.out_proj": 8}
+    assert sizes == {"stem": 4, "stem#2": 4, **heads}
+    assert graph.layer("bn").kind == "batchnorm2d"  # a module still, which can train
     keep = {"stem": [0, 3], "attend.in_proj_weight": [1], "attend.out_proj": [1, 4]}
     assert check_exact(graph, keep, (), torch.randn(3, *SHAPE)) < 1e-10
 

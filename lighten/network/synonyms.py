@@ -28,7 +28,7 @@ def without_synonyms(graph: fx.Graph) -> None:
                 continue
             for new in set(graph.nodes) - before:
                 new.meta.update({k: v for k, v in node.meta.items() if k != "val"})
-            made.meta["val"] = node.meta["val"]
+            made.meta.setdefault("val", node.meta["val"])
             node.replace_all_uses_with(made)
             graph.erase_node(node)
 
@@ -90,6 +90,19 @@ def _copied(node: fx.Node) -> fx.Node:
     return new  # type: ignore[no-any-return]
 
 
+def _batch_norm(node: fx.Node) -> fx.Node:
+    """What making writes functional leaves of a BatchNorm, which must still train."""
+    *tensors, momentum, epsilon = node.args
+    made = node.graph.call_function(
+        aten.batch_norm.default, (*tensors, False, momentum, epsilon, True)
+    )
+    for result in list(node.users):  # the first of three
+        result.replace_all_uses_with(made)
+        node.graph.erase_node(result)
+    made.meta["val"] = node.meta["val"][0]
+    return made
+
+
 def _sliced(node: fx.Node) -> fx.Node:
     """slice_scatter: what lies before, the new part, what lies after."""
     graph, named = node.graph, bound(node)
@@ -111,6 +124,7 @@ def _sliced(node: fx.Node) -> fx.Node:
 
 SYNONYMS: Mapping[Any, Callable[[fx.Node], fx.Node]] = {
     aten.glu.default: _glu,
+    aten._native_batch_norm_legit_no_training.default: _batch_norm,
     aten.baddbmm.default: _baddbmm,
     aten.copy.default: _copied,
     aten.slice_scatter.default: _sliced,
