@@ -1,8 +1,9 @@
 """Small random networks drawn from a grammar, each with the text of its own forward.
 
-A network is a list of lines such as `v3 = F.relu(v2)`. Productions (`grammar_maps`,
-`grammar_tokens`, `grammar_vectors`) append lines to a `Draft`, which runs every line at once on a
-batch of two: a production that does not fit the shapes at hand is torch's own error, and undone.
+A network is a list of lines such as `v3 = F.relu(v2)`. Productions (`grammar_layers`,
+`grammar_branches`, `grammar_maps`, `grammar_tokens`, `grammar_vectors`) append lines to a `Draft`,
+which runs every line at once on a batch of two: a production that does not fit the shapes at hand
+is torch's own error, and undone.
 
 Kinds of values: "map" [batch, channels, *space], "tokens" [batch, tokens, width], "vector"
 [batch, width].
