@@ -153,6 +153,91 @@ def test_ignored_layers_stay_as_they_are(ignore: str) -> None:
     assert not any(m.parameter.startswith("up.") for g in graph.groups for m in g.members)
 
 
+class Attending(Net):
+    """torch's own attention, which merges heads with the batch; then maxima of uneven windows."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.attend = nn.MultiheadAttention(8, 4, batch_first=True)
+
+    def body(self, x: Tensor) -> Tensor:
+        tokens = F.adaptive_max_pool2d(x, (3, 2)).flatten(2).transpose(1, 2)
+        mixed, _ = self.attend(tokens, tokens, tokens, need_weights=False)
+        return mixed.transpose(1, 2).unsqueeze(-1)
+
+
+def test_heads_merged_with_the_batch_are_cut() -> None:
+    graph = traced(Attending())
+    sizes = {group.name: group.size for group in graph.groups}
+    assert sizes == {"stem": 8, "attend.in_proj_weight": 4, "attend.out_proj": 8}
+    keep = {"stem": [0, 3, 6], "attend.in_proj_weight": [0, 2, 3], "attend.out_proj": [1, 4]}
+    assert check_exact(graph, keep, (), torch.randn(3, *SHAPE)) < 1e-10
+
+
+class Gated(Net):
+    """Halves that gate each other go together; channels mixed by an einsum are cut one by one."""
+
+    def __init__(self) -> None:
+        super().__init__(12)
+        self.weight = nn.Parameter(torch.randn(12, 6))
+
+    def body(self, x: Tensor) -> Tensor:
+        return torch.einsum("bchw,oc->bohw", F.glu(x, 1).movedim(1, -1).movedim(-1, 1), self.weight)
+
+
+def test_gated_halves_go_together() -> None:
+    graph = traced(Gated())
+    assert {group.name: group.size for group in graph.groups} == {"stem": 6, "weight": 12}
+    stem = graph.group("stem").producers[0]
+    assert stem.slices[0] == (0, 6)
+    keep = {"stem": [1, 2, 5], "weight": [0, 7, 11]}
+    assert check_exact(graph, keep, (), torch.randn(3, *SHAPE)) < 1e-10
+
+
+class Written(Net):
+    """Half of the channels written over in place; the largest of each channel read by index."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def body(self, x: Tensor) -> Tensor:
+        y = torch.cat([x, torch.zeros_like(x)], 1)[:, :8]
+        y[:, :4] = x[:, 4:] * 2
+        tokens = F.max_pool2d(y, 4).flatten(2).transpose(1, 2)
+        unseen = torch.ones(4, 4).triu(1).bool()
+        mixed, _ = self.attend(tokens, tokens, tokens, attn_mask=unseen)  # with its weights
+        return mixed.max(1)[0][:, :, None, None]
+
+
+def test_written_parts_filled_parts_and_the_default_attention() -> None:
+    graph = traced(Written())
+    sizes = {group.name: group.size for group in graph.groups}
+    heads = {"attend.in_proj_weight": 2, "attend.out_proj": 8}
+    assert sizes == {"stem": 4, "stem#2": 4, **heads}
+    assert graph.layer("bn").kind == "batchnorm2d"  # a module still, which can train
+    keep = {"stem": [0, 3], "attend.in_proj_weight": [1], "attend.out_proj": [1, 4]}
+    assert check_exact(graph, keep, (), torch.randn(3, *SHAPE)) < 1e-10
+
+
+class LookedUp(Net):
+    """Channels that choose rows of a table."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 6)
+        self.table = nn.Embedding(2, 6)
+
+    def body(self, x: Tensor) -> Tensor:
+        return self.table((x.mean((2, 3)) > 0.3).long()).sum(1)[:, :, None, None]
+
+
+def test_what_is_looked_up_stays() -> None:
+    graph = traced(LookedUp())
+    assert [group.name for group in graph.groups] == ["table"]
+    assert graph.left_alone["stem"] == "is looked up in a table"
+    assert check_exact(graph, {"table": [0, 4]}, (), torch.randn(3, *SHAPE)) < 1e-10
+
+
 def test_ignoring_nothing_is_an_error() -> None:
     with pytest.raises(NetworkError, match="fits no layer"):
         traced(make("Residual"), ignore=["nowhere"])

@@ -133,7 +133,16 @@ FUNCTIONS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     ),
     "split": lambda _, x: torch.cat([y * i for i, y in enumerate(x.split([1, 2, 1], 1))], 1),
     "unbind and stack": lambda _, x: torch.stack(x.unbind(2)[::-1], -1),
+    "gated": lambda _, x: F.glu(x, 1) + F.glu(x.flip(1), -3),
+    "dimensions exchanged": lambda _, x: (
+        x.movedim(1, -1).swapaxes(1, 3).moveaxis((1, 2), (-1, 1)).mT.swapdims(2, 3)
+    ),
+    "einsum with a matrix": lambda _, x: torch.einsum("bchw,oc->bohw", x, x.new_ones(3, 4)),
+    "einsum after einsum": lambda _, x: torch.einsum(
+        "bcwv,bchv->bhcw", torch.einsum("bchw,bchv->bcwv", x, x), x
+    ),
     "permute": lambda _, x: x.permute(0, 3, 1, 2).flatten(2),
+    "fills": lambda _, x: torch.cat([torch.zeros_like(x), x, x.new_ones(len(x), 2, 6, 8)], 1),
     "expand": lambda _, x: x.mean((2, 3), keepdim=True).expand(-1, -1, 3, 2) + 0.0,
     "repeat": lambda _, x: x.repeat(1, 2, 1, 3),
     "unsqueeze": lambda _, x: x.unsqueeze(-1).squeeze(1).unsqueeze(2),
@@ -153,8 +162,18 @@ FUNCTIONS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
         F.avg_pool2d(x, 3, 2, 1) + F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
     ),
     "pool to a size": lambda _, x: F.adaptive_avg_pool2d(x, (3, 2)),
+    "pool to uneven sizes": lambda _, x: (
+        F.adaptive_avg_pool2d(x, (4, 5)) + F.adaptive_max_pool2d(x, (4, 5))
+    ),
+    "borders repeated": lambda _, x: (
+        F.pad(x, (3, 1, 0, 2), mode="reflect")
+        + F.pad(x, (3, 1, 0, 2), mode="replicate")
+        + F.pad(x, (3, 1, 0, 2), mode="circular")
+    ),
     "pool to one": lambda _, x: F.adaptive_avg_pool2d(x, 1) + F.adaptive_max_pool2d(x, 1),
     "reductions": lambda _, x: x.mean((2, 3)) + x.sum(-1).amax(2) + x.var((2, 3)),
+    "extremes along one": lambda _, x: x.max(1)[0] - x.min(1).values + torch.max(x, -x).std((1,)),
+    "baddbmm": lambda _, x: torch.baddbmm(x[:, 0], x[:, 1], x[:, 2, :, :].mT @ x[:, 3], alpha=0.5),
     "norms": lambda _, x: F.normalize(x, dim=1) + F.normalize(x, p=1.0, dim=2),
     "softmax": lambda _, x: x.softmax(1) + x.log_softmax(-1) * 1e-2,
     "nearest": lambda _, x: F.interpolate(x, scale_factor=2),
@@ -328,8 +347,6 @@ UNKNOWN: dict[str, tuple[Callable[[nn.Module, Tensor], Tensor], list[str]]] = {
         lambda _, x: torch.cumprod(x, 1).relu(),
         ["aten.cumprod.default"],
     ),
-    "reflected padding": (lambda _, x: F.pad(x, (1, 1, 1, 1), mode="reflect"), ["mode 'reflect'"]),
-    "uneven pool": (lambda _, x: F.adaptive_avg_pool2d(x, (4, 3)), ["does not divide"]),
     "mixing samples": (lambda _, x: x - x.mean(0, keepdim=True), ["mixes the samples"]),
     "a softmax over the batch": (lambda _, x: x.softmax(0), ["mixes the samples"]),
     "swapping samples": (lambda _, x: x.transpose(0, 1).reshape(-1, 4, 6, 8), ["one sample to"]),

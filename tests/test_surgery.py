@@ -179,3 +179,9 @@ def test_masks_change_nothing_where_all_is_kept() -> None:
     net, graph = make("Concat"), graph_of("Concat")
     x = torch.randn(2, *SHAPE)
     assert torch.equal(masked(graph, {"stem": range(6)}).eval()(x), net(x))
+
+
+def test_a_network_whose_weights_are_frozen_is_compared_by_its_outputs() -> None:
+    net = make("Residual").requires_grad_(False)
+    graph = trace(net, torch.randn(1, *SHAPE))
+    assert check_exact(graph, draw(graph, 0.3), (), torch.randn(2, *SHAPE)) < 1e-10

@@ -112,6 +112,7 @@ def _layer_norm(state: Labelling, call: Call, shape: tuple[int, ...]) -> Tensor:
 
 
 def _embedding(state: Labelling, call: Call, shape: tuple[int, ...]) -> Tensor:
+    state.atoms.freeze(state.read(call.input), "is looked up in a table")
     made = state.slot(call.weights["weight"], 1, "producer")
     return spread(made, shape, len(shape) - 1)
 

@@ -53,6 +53,26 @@ class _Product:
 
     def write(self) -> None:
         """Insert the ops and hand the result to the einsum's readers."""
+        made = "".join([*self.shared, *self.rows, *self.columns])
+        product = self.layer() if self.is_layer() else self.product()
+        result = self.ordered(product, made, list(self.result))
+        result.meta["val"] = self.node.meta["val"]  # another einsum may read its shape
+        self.node.replace_all_uses_with(result)
+
+    def is_layer(self) -> bool:
+        """Whether a stored matrix takes one dimension to another: a linear layer."""
+        stored = self.operands[1].op == "get_attr" and not self.shared
+        return stored and len(self.columns) == len(self.summed) == 1
+
+    def layer(self) -> fx.Node:
+        """x · wᵀ or x · w over the last dimension, the others as they are."""
+        x = self.ordered(self.operands[0], self.left, [*self.rows, *self.summed])
+        turned = self.right == self.columns[0] + self.summed[0]
+        target = aten.linear.default if turned else aten.matmul.default
+        return self.call(target, x, self.operands[1])
+
+    def product(self) -> fx.Node:
+        """One matrix product for each choice of the shared letters."""
         at = len(self.shared)
         a = self.ordered(self.operands[0], self.left, [*self.shared, *self.rows, *self.summed])
         b = self.ordered(self.operands[1], self.right, [*self.shared, *self.summed, *self.columns])
@@ -62,10 +82,7 @@ class _Product:
         )
         product = self.call(aten.matmul.default, a, b)
         product = self.parted(product, at + 1, self.columns)
-        product = self.parted(product, at, self.rows)
-        made = "".join([*self.shared, *self.rows, *self.columns])
-        result = self.ordered(product, made, list(self.result))
-        self.node.replace_all_uses_with(result)
+        return self.parted(product, at, self.rows)
 
     def ordered(self, value: fx.Node, word: str, wanted: list[str]) -> fx.Node:
         """The dimensions in the wanted order."""
@@ -88,7 +105,10 @@ class _Product:
             return self.call(aten.squeeze.dim, value, at)
         if len(letters) == 1:
             return value
-        return self.call(aten.unflatten.int, value, at, [self.sizes[x] for x in letters])
+        sizes = [self.sizes[x] for x in letters]
+        follows = [i for i, size in enumerate(sizes) if not isinstance(size, int)]  # the batch
+        sizes[follows[0] if follows else 0] = -1
+        return self.call(aten.unflatten.int, value, at, sizes)
 
     def call(self, target: Any, *arguments: Any) -> fx.Node:
         made = self.node.graph.call_function(target, arguments)

@@ -66,7 +66,9 @@ def _differences(
     for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         yield f"output {index}", _relative(a, b, floor)
     for values, net in ((ours, small), (theirs, large)):
-        _loss(values).backward()  # type: ignore[no-untyped-call]
+        loss = _loss(values)
+        if loss.requires_grad:  # not where no parameter is trainable, or none reaches an output
+            loss.backward()  # type: ignore[no-untyped-call]
         del net
     coupling = coupling_of(graph)
     gone = coupling.gone(keep)

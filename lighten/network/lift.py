@@ -15,6 +15,7 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 from lighten.errors import NetworkError, WeightsError
 from lighten.network.einsum import without_einsum
 from lighten.network.export import export, without_writes
+from lighten.network.synonyms import without_synonyms
 
 aten = torch.ops.aten
 
@@ -143,6 +144,7 @@ def _lift_graph(exported: fx.GraphModule, net: nn.Module) -> Lifted:
     graph = exported.graph
     without_writes(graph)
     without_einsum(graph)
+    without_synonyms(graph)
     _drop_whole_slices(graph)
     modules = dict(net.named_modules(remove_duplicate=False))
     first_path = {id(module): path for path, module in net.named_modules()}

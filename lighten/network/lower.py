@@ -37,6 +37,10 @@ from lighten.network.lower_step import Constant, Draft, Flow, Layout, Step, Unsu
 from lighten.program.fuse import drop_unused, fuse
 from lighten.program.ir import Program, Value
 
+FILLS = {
+    getattr(torch.ops.aten, name).default
+    for name in ("new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like")
+}
 KEEPS_SHAPE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
@@ -190,6 +194,12 @@ class Trace:
             if isinstance(call, KEEPS_SHAPE):  # much slower to trace than to know
                 return arguments[0]
         tensors = [x for x in pytree.tree_leaves((arguments, named)) if isinstance(x, Tensor)]
+        if node.target in FILLS:  # only the shape and the type of what it is given are read
+            arguments = tuple(
+                torch.empty(x.shape, dtype=x.dtype) if isinstance(x, Tensor) else x
+                for x in arguments
+            )
+            return call(*arguments, **named)
         if not any(isinstance(tensor, FakeTensor) for tensor in tensors):
             return call(*arguments, **named)
         with self.mode:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from lighten.network.lower_shapes import cut
+from lighten.network.lower_shapes import pad as padded
 from lighten.network.lower_step import Constant, Flow, Step, Unsupported, numpy
 
 
@@ -33,6 +34,32 @@ def flip(step: Step) -> Flow:
         axis = x.axis(dim)
         x = take(step, x, axis, np.arange(x.shape[axis])[::-1])
     return x
+
+
+def pad(step: Step) -> Flow:
+    """Padding by a constant, or by places of the input itself: those behind the border, the border,
+    or those at the other end.
+    """
+    mode = step.arguments.get("mode", "constant")
+    if mode == "constant":
+        return padded(step)
+    x = step.flow("self")
+    for number, (begin, end) in enumerate(zip(step["pad"][::2], step["pad"][1::2], strict=True)):
+        if begin or end:
+            axis = x.axis(-1 - number)
+            x = take(step, x, axis, around(mode, x.shape[axis], begin, end))
+    return x
+
+
+def around(mode: str, size: int, begin: int, end: int) -> np.ndarray[Any, Any]:
+    """Which place of the input each place of the padded one shows."""
+    places = np.arange(-begin, size + end)
+    if mode == "replicate":
+        return places.clip(0, size - 1)
+    if mode == "circular":
+        return places % size
+    mirrored: np.ndarray[Any, Any] = size - 1 - np.abs(size - 1 - np.abs(places))
+    return mirrored
 
 
 def roll(step: Step) -> Flow:

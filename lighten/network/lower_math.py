@@ -138,75 +138,6 @@ def power(step: Step) -> Flow:
     return step.binary(x, operand(step, exponent, "b"), "pow", step.shape)
 
 
-def pool(name: str, dims: int) -> Rule:
-    """Max or average over a sliding window."""
-
-    def rule(step: Step) -> Flow:
-        x = step.flow("self", leading=True)
-        if x.rank != dims + 2:
-            raise Unsupported("its input has no batch dimension")
-        if step.arguments.get("divisor_override"):
-            raise Unsupported("a divisor is not supported")
-        kernel = spread(step["kernel_size"], dims)
-        strides, pads = spread(step["stride"], dims, kernel), spread(step["padding"], dims)
-        if not any(pads) and math.prod(step.shape[1:]) == 1:  # one window: no wider than the input
-            kernel = tuple(min(k, size) for k, size in zip(kernel, x.shape[1:], strict=True))
-        return step.emit(
-            "pool",
-            [x.name],
-            step.shape,
-            function=name,
-            kernel=kernel,
-            strides=strides,
-            pads=pads * 2,
-            dilations=spread(step.arguments.get("dilation", 1), dims),
-            ceil=bool(step["ceil_mode"]),
-            include_pad=bool(step.arguments.get("count_include_pad", False)),
-        )
-
-    return rule
-
-
-def adaptive(name: str, dims: int) -> Rule:
-    """Pooling to a size: a reduction, or a window where the size divides the input's."""
-
-    def rule(step: Step) -> Flow | list[Flow]:
-        x = step.flow("self", leading=True)
-        new, old = step.shape[1:], x.shape[1:]
-        if new == old:
-            return x
-        if any(a % b for a, b in zip(old, new, strict=True)):
-            raise Unsupported(f"{old} does not divide into {new}")
-        if math.prod(new) == 1:
-            function_name = "mean" if name == "average" else name
-            axes = range(len(x.shape) - dims, len(x.shape))
-            return step.reduce(x, function_name, axes, keepdims=True)
-        kernel = tuple(a // b for a, b in zip(old, new, strict=True))
-        return step.emit(
-            "pool",
-            [x.name],
-            step.shape,
-            function=name,
-            kernel=kernel,
-            strides=kernel,
-            pads=(0,) * (2 * dims),
-            dilations=(1,) * dims,
-            ceil=False,
-            include_pad=False,
-        )
-
-    return rule
-
-
-def first_only(rule: Rule) -> Rule:
-    """For ops that return indices too: those cannot be used."""
-
-    def only(step: Step) -> list[Flow | None]:
-        return [rule(step), None]
-
-    return only
-
-
 def reduction(name: str) -> Rule:
     """Mean, sum or max over some dimensions (all of them where none are named)."""
 
@@ -223,8 +154,27 @@ def reduction(name: str) -> Rule:
 def lowest(step: Step) -> Flow:
     """amin: the largest of the negated, negated."""
     x = step.flow("self")
-    axes = [x.axis(dim) for dim in spread(step["dim"], 1)]
-    return step.unary(step.reduce(step.unary(x, "neg"), "max", axes, step["keepdim"]), "neg")
+    dims = step.arguments.get("dim")
+    axes = [x.axis(dim) for dim in (range(x.rank) if dims is None else spread(dims, 1))]
+    keep = bool(step.arguments.get("keepdim", False))
+    return step.unary(step.reduce(step.unary(x, "neg"), "max", axes, keep), "neg")
+
+
+def extreme(name: str) -> Rule:
+    """torch.max and torch.min: of two tensors, or along one dimension without the places."""
+
+    def rule(step: Step) -> Flow | list[Flow | None]:
+        if "other" in step.arguments:
+            return arithmetic(name)(step)  # type: ignore[no-any-return]
+        found: Flow = (reduction("max") if name == "max" else lowest)(step)
+        return [found, None] if "dim" in step.arguments else found
+
+    return rule
+
+
+def deviation(step: Step) -> Flow:
+    """The square root of the variance."""
+    return step.unary(variance(step), "sqrt")
 
 
 def variance(step: Step) -> Flow:

@@ -13,6 +13,7 @@ from lighten.network.lower_index import (
     gather,
     index,
     index_select,
+    pad,
     repeat_interleave,
     roll,
 )
@@ -44,17 +45,16 @@ from lighten.network.lower_logic import (
 )
 from lighten.network.lower_math import (
     Rule,
-    adaptive,
     arithmetic,
     clip,
+    deviation,
     elu,
-    first_only,
+    extreme,
     function,
     gelu,
     log_softmax,
     lowest,
     norm,
-    pool,
     power,
     prelu,
     reduction,
@@ -63,6 +63,7 @@ from lighten.network.lower_math import (
     softplus,
     variance,
 )
+from lighten.network.lower_pool import adaptive, first_only, pool
 from lighten.network.lower_recurrent import recurrent
 from lighten.network.lower_shapes import (
     channel_shuffle,
@@ -70,7 +71,6 @@ from lighten.network.lower_shapes import (
     concat,
     expand,
     narrow,
-    pad,
     permute,
     pixel_shuffle,
     pixel_unshuffle,
@@ -150,7 +150,10 @@ FUNCTIONS: dict[str, Rule] = {
     "sum": reduction("sum"),
     "amax": reduction("max"),
     "amin": lowest,
+    "max": extreme("max"),
+    "min": extreme("min"),
     "var": variance,
+    "std": deviation,
     "linalg_vector_norm": norm,
     "softmax": softmax,
     "log_softmax": log_softmax,

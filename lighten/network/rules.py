@@ -34,20 +34,20 @@ ELEMENTWISE = frozenset(
     "sigmoid tanh clamp clamp_min clamp_max neg abs exp log sqrt rsqrt reciprocal square sign erf "
     "add sub rsub mul div pow maximum minimum where clone contiguous to _to_copy type_as detach "
     "alias dropout feature_dropout alpha_dropout logsigmoid softsign tanhshrink hardshrink "
-    "softshrink threshold rrelu nan_to_num lerp addcmul addcdiv sin cos fake_quantize".split()
+    "softshrink threshold rrelu nan_to_num lerp addcmul addcdiv sin cos fake_quantize "
+    "zeros_like ones_like full_like".split()
 )
 SPATIAL = frozenset(
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
     "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
+    "adaptive_max_pool3d max_pool2d_with_indices "
     "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d "
     "upsample_linear1d upsample_bicubic2d upsample_trilinear3d lp_pool2d".split()
 )
-REDUCTION = frozenset("mean sum amax amin var std prod logsumexp".split())
+REDUCTION = frozenset("mean sum amax amin var std prod logsumexp max min".split())
 ALONG = frozenset("softmax _softmax log_softmax _log_softmax cumsum cumprod".split())
 COUNTING = frozenset("arange linspace eye tril_indices triu_indices scalar_tensor".split())
-CREATION = frozenset(
-    "zeros ones full empty zeros_like ones_like full_like new_zeros new_ones new_full".split()
-)
+CREATION = frozenset("zeros ones full empty new_zeros new_ones new_full".split())
 PADDING = frozenset(
     "pad constant_pad_nd reflection_pad1d reflection_pad2d "
     "replication_pad1d replication_pad2d".split()
@@ -96,17 +96,31 @@ def _elementwise(state: Labelling, node: fx.Node, name: str) -> Tensor:
     return state.whole(result, fixed, "meets a tensor that is spread over other channels")
 
 
-def _spatial(state: Labelling, node: fx.Node, name: str) -> Tensor:
-    """Resampling over space: channels stay, positions change."""
-    labels, shape = state.read(node.all_input_nodes[0]), shape_of(node)
+def _spatial(state: Labelling, node: fx.Node, name: str) -> Any:
+    """Resampling over space: channels stay, positions change. Maxima may come with their places."""
+    results = node.meta["val"]
+    labels = state.read(node.all_input_nodes[0])
     labels = state.whole(labels, range(2, labels.ndim), f"{name} mixes positions that are cut")
-    labels = rectangular(state.atoms, labels)
-    return spread(along(labels, 1), shape, 1)
+    channels = along(rectangular(state.atoms, labels), 1)
+    if isinstance(results, Tensor):
+        return spread(channels, results.shape, 1)
+    return [spread(channels, result.shape, 1) for result in results]
 
 
-def _reduction(state: Labelling, node: fx.Node, name: str) -> Tensor:
-    """A reduction: fine over space and inside heads, frozen over channels."""
-    labels, shape = state.read(node.all_input_nodes[0]), shape_of(node)
+def _reduction(state: Labelling, node: fx.Node, name: str) -> Any:
+    """A reduction: fine over space and inside heads, frozen over channels. max and min give their
+    places too, or compare two tensors.
+    """
+    if name in ("max", "min"):
+        if "other" in bound(node):
+            return _elementwise(state, node, name)
+        if isinstance(node.meta["val"], (list, tuple)):
+            return [_reduced(state, node, name, tuple(x.shape)) for x in node.meta["val"]]
+    return _reduced(state, node, name, shape_of(node))
+
+
+def _reduced(state: Labelling, node: fx.Node, name: str, shape: tuple[int, ...]) -> Tensor:
+    labels = state.read(node.all_input_nodes[0])
     dims = bound(node).get("dim")
     every = list(range(labels.ndim))
     over = every if dims in (None, []) else [dims] if isinstance(dims, int) else list(dims)

@@ -53,9 +53,9 @@ def masked(graph: Graph, keep: Keep, drop: Sequence[str] = ()) -> fx.GraphModule
     kept = Kept(coupling, coupling.gone(keep))
     modules = dict(module.named_modules(remove_duplicate=False))
     for node in list(module.graph.nodes):
-        for source in _contracted(node, modules):
+        for source, summed in _contracted(node, modules):
             found = kept.of(source)
-            if found is not None:
+            if found is not None and summed in (None, found[0] - source.meta["val"].ndim):
                 _mask_(module, node, source, found)
     drop_(module, graph, drop)
     module.recompile()
@@ -172,15 +172,21 @@ def _delete_(module: nn.Module, path: str) -> None:
 # ── masking ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _contracted(node: fx.Node, modules: Mapping[str, nn.Module]) -> list[fx.Node]:
-    """The values whose channels the node sums over."""
+def _contracted(
+    node: fx.Node, modules: Mapping[str, nn.Module]
+) -> list[tuple[fx.Node, int | None]]:
+    """The values that the node sums over, each with the dimension where only one is meant: what a
+    product has along its other dimensions (heads, say) stays apart.
+    """
     if node.target is aten.scaled_dot_product_attention.default:
-        return node.all_input_nodes[:2]
+        return [(source, -1) for source in node.all_input_nodes[:2]]
     call = as_call(node, modules)
     if call is None and node.target in (aten.matmul.default, aten.bmm.default, aten.mm.default):
-        return node.all_input_nodes
+        left, right = node.args[:2]
+        assert isinstance(left, fx.Node) and isinstance(right, fx.Node)
+        return [(left, -1), (right, -min(2, right.meta["val"].ndim))]
     contracting = ("conv", "conv_transpose", "linear", "projection")
-    return [call.input] if call and call.kind in contracting else []
+    return [(call.input, None)] if call and call.kind in contracting else []
 
 
 def _mask_(
