@@ -10,6 +10,7 @@ from torch import fx
 from lighten.network.calls import aten
 from lighten.network.graph import Block
 from lighten.network.lift import DROPOUT
+from lighten.network.walk import ancestors
 
 
 def find_blocks(module: fx.GraphModule) -> tuple[Block, ...]:
@@ -43,18 +44,6 @@ def shortcut_of(node: fx.Node) -> fx.Node | None:
         if same and shortcut in ancestors(other):  # type: ignore[arg-type]
             return shortcut  # type: ignore[return-value]
     return None
-
-
-def ancestors(node: fx.Node) -> set[fx.Node]:
-    """Everything the node is computed from, itself included."""
-    seen: set[fx.Node] = set()
-    stack = [node]
-    while stack:
-        top = stack.pop()
-        if top not in seen:
-            seen.add(top)
-            stack += top.all_input_nodes
-    return seen
 
 
 def branch(add: fx.Node, shortcut: fx.Node) -> list[fx.Node]:

@@ -129,6 +129,12 @@ def _free_batch(module: fx.GraphModule, export: Any) -> None:
             "The network runs different operations at different batch sizes.",
             "Make forward independent of the batch size.",
         )
+    for name, buffer in two.named_buffers():
+        if buffer.shape != three.get_buffer(name).shape:
+            raise NetworkError(
+                "The network writes into a new tensor whose size follows the batch size.",
+                "Make it from the input (zeros_like, new_zeros with x.shape[0]) by one expression.",
+            )
     module.graph = two.graph
     for name, value in two.__dict__.items():
         if name in ("_parameters", "_buffers", "_modules"):

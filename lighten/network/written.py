@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from lighten.network.walk import ancestors
+
 aten = torch.ops.aten
 
 # New tensors that take no more than their number type from another one → what they are filled with.
@@ -20,9 +22,13 @@ def fold_written(module: fx.GraphModule) -> None:
     that every reader outside finds the numbers it would have found.
     """
     graph = module.graph
-    steady = _constants(module)
-    if not any(_mutates(node) for node in steady):
+    steady = _constants(module, {node for node in graph.nodes if _is_fresh(node)})
+    writes = [node for node in steady if _mutates(node)]
+    if not writes:
         return
+    # a new tensor that nothing is written into stays: one of its sizes may be the batch's
+    reached = set().union(*(ancestors(node) for node in writes))
+    steady = _constants(module, {node for node in reached if _is_fresh(node)})
     values: dict[fx.Node, Any] = {}
     made: dict[fx.Node, list[tuple[Tensor, str]]] = {}
     for node in list(graph.nodes):
@@ -41,7 +47,8 @@ def fold_written(module: fx.GraphModule) -> None:
             graph.erase_node(node)
 
 
-def _constants(module: fx.GraphModule) -> set[fx.Node]:
+def _constants(module: fx.GraphModule, fresh: set[fx.Node]) -> set[fx.Node]:
+    """What no input reaches; `fresh` are the new tensors that count as such."""
     parameters = dict(module.named_parameters(remove_duplicate=False))
     found: set[fx.Node] = set()
     for node in module.graph.nodes:
@@ -49,13 +56,15 @@ def _constants(module: fx.GraphModule) -> set[fx.Node]:
             if str(node.target) not in parameters:
                 found.add(node)
         elif node.op == "call_function" and not _draws(node):
-            if _is_fresh(node) or all(source in found for source in node.all_input_nodes):
+            if node in fresh or all(source in found for source in node.all_input_nodes):
                 found.add(node)
     return found
 
 
 def _is_fresh(node: fx.Node) -> bool:
-    """Whether it is a new tensor whose sizes are written in the code."""
+    """Whether it is a new tensor whose sizes are numbers in the code (or the batch of an export
+    that fixed it).
+    """
     return node.target in FRESH and all(isinstance(size, int) for size in node.args[1])  # type: ignore[union-attr]
 
 
