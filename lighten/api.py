@@ -122,10 +122,22 @@ def from_onnx(path: Path | str) -> Any:
 
 
 def _sized(spec: str, task: Task | None) -> str:
-    """A `zoo:` spec that says nothing of sizes, with the task's own."""
-    if task is None or not spec.startswith("zoo:") or "?" in spec or not task.labels:
+    """A `zoo:` spec with the task's own classes and channels where it does not say them."""
+    if task is None or not spec.startswith("zoo:"):
         return spec
-    return f"{spec}?classes={len(task.labels)}&channels={task.example()[0].shape[1]}"
+    from lighten import zoo
+
+    name, _, typed = spec.removeprefix("zoo:").partition("?")
+    given = {part.partition("=")[0] for part in typed.split("&")}
+    sizes = {"classes": len(task.labels), "channels": task.example()[0].shape[1]}
+    added = [
+        f"{option}={size}"
+        for option, size in sizes.items()
+        if size and option in zoo.options(name) and option not in given
+    ]
+    if not added or (typed and not all("=" in part for part in typed.split("&"))):
+        return spec
+    return f"zoo:{name}?{'&'.join([*filter(None, [typed]), *added])}"
 
 
 def _try(net: Any, task: Task) -> None:
