@@ -157,7 +157,8 @@ def _quality_row(summary: Json, columns: Sequence[Column]) -> Markup:
     sign = -1 if metric["higher_is_better"] else 1
     text = "–" if drop is None else f"{sign * drop:+.2f}".replace("-", "−")  # a real minus sign
     cells.insert(2, element("td", text, class_="change"))
-    title = f"{metric['name'].capitalize()}, {metric['unit']}"
+    name = str(metric["name"])
+    title = f"{name.capitalize() if name.islower() else name}, {metric['unit']}"
     return element("tr", element("th", title, scope="row"), *cells)
 
 

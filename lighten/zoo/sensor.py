@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-WIDTHS = (64, 128, 128, 64)
+WIDTHS = (32, 64, 64, 64)
 KERNELS = (8, 5, 5, 3)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from lighten.core.task import Array
 
 SIDE, FACTOR = 48, 2
-RADII = (1.5, 24.0)
-LEAVES, STROKES = 140, 5
+RADII = (3.0, 24.0)
+LEAVES, STROKES = 70, 3
 TOGETHER = 100  # images drawn at a time
 
 
@@ -34,7 +34,7 @@ def drawn(rng: np.random.Generator, n: int) -> Array:
     line = np.arange(SIDE, dtype=np.float32)
     canvas = np.full((n, SIDE, SIDE), 0.5, np.float32)
     for number in range(LEAVES + STROKES):
-        grey = rng.beta(0.8, 0.8, (n, 1, 1)).astype(np.float32)
+        grey = rng.beta(2.0, 2.0, (n, 1, 1)).astype(np.float32)
         y, x = rng.uniform(-4, SIDE + 4, (2, n, 1)).astype(np.float32)
         if number < LEAVES:
             down, across = np.square(line - y)[:, :, None], np.square(line - x)[:, None]

@@ -22,7 +22,7 @@ RHYTHMS = (
     (2.6, 0.25, 1.70, 0.4, 0.20),
     (1.4, 0.25, 0.70, 0.15, 0.05),
 )
-NOISE = 0.45
+NOISE = 0.8
 
 
 def windows(rng: np.random.Generator, n: int) -> tuple[Array, Array]:

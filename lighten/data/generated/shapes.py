@@ -16,8 +16,8 @@ TRIES = 12
 
 
 def segmentation(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
-    """Images `[n, 3, 48, 48]` uint8 and the class of every pixel `[n, 48, 48]`, 0 background."""
-    side = 48
+    """Images `[n, 3, 40, 40]` uint8 and the class of every pixel `[n, 40, 40]`, 0 background."""
+    side = 40
     images, labels = np.zeros((n, 3, side, side), np.uint8), np.zeros((n, side, side), np.uint8)
     for place in range(n):
         canvas = background(rng, side)
@@ -46,7 +46,7 @@ def detection(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
         wanted, count = int(rng.integers(1, most + 1)), 0
         for _ in range(TRIES):
             kind = int(rng.integers(len(KINDS)))
-            mask, box = outline(rng, kind, side, (5.0, 14.0))
+            mask, box = outline(rng, kind, side, (6.0, 14.0))
             cell = (int(box[0] * 8), int(box[1] * 8))
             if count == wanted or cell in cells or (mask & ~free).any():
                 continue
@@ -136,7 +136,7 @@ def paint(rng: np.random.Generator, canvas: Array, mask: Array) -> None:
 
 def exposed(rng: np.random.Generator, canvas: Array) -> Array:
     """The canvas as a camera sees it: brightness, noise of some strength, uint8."""
-    noise = rng.normal(0, rng.uniform(0.03, 0.12), canvas.shape)
+    noise = rng.normal(0, rng.uniform(0.02, 0.08), canvas.shape)
     seen = rng.uniform(0.7, 1.2) * canvas + noise
     found: Array = (np.clip(seen, 0, 1) * 255).astype(np.uint8)
     return found
