@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 
 from lighten import zoo
 from lighten.data import generated, load, read
+from lighten.data.__main__ import told
 from lighten.data.generated import leaves, motion, patterns, shapes
 from lighten.errors import DataError
 from lighten.metrics.embeddings import unit
@@ -72,8 +68,8 @@ def test_detected_objects_lie_where_their_boxes_say() -> None:
     images, objects = shapes.detection(np.random.default_rng(0), 20)
     there = objects[..., 0] >= 0
     assert images.shape == (20, 3, 64, 64) and 20 <= there.sum() <= 100
-    x, y, w, h = np.moveaxis(objects[there][:, 1:], -1, 0)
-    assert (x - w / 2 >= 0).all() and (x + w / 2 <= 1).all() and (np.minimum(w, h) > 0.08).all()
+    middle, size = objects[there][:, 1:3], objects[there][:, 3:]
+    assert (middle - size / 2 >= 0).all() and (middle + size / 2 <= 1).all() and size.min() > 0.08
     for row in objects:
         cells = [tuple((8 * box[1:3]).astype(int)) for box in row if box[0] >= 0]
         assert len(cells) == len(set(cells))
@@ -84,7 +80,9 @@ def test_an_outline_fills_its_box() -> None:
     for kind in range(len(shapes.KINDS)):
         mask, (x, y, w, h) = shapes.outline(rng, kind, 64, (10.0, 10.0))
         rows, columns = np.nonzero(mask)
-        assert columns.min() == round(64 * (x - w / 2)) and rows.max() + 1 == round(64 * (y + h / 2))
+        assert columns.min() == round(64 * (x - w / 2)) and rows.max() + 1 == round(
+            64 * (y + h / 2)
+        )
         assert 0.3 < mask.sum() / (64 * w * 64 * h) <= 1.0
 
 
@@ -113,7 +111,9 @@ def test_dead_leaves_have_the_spectrum_of_natural_images() -> None:
 
 def test_a_turn_is_a_rotation() -> None:
     turn = motion.turned(np.random.default_rng(0), 5)
-    np.testing.assert_allclose(turn @ turn.transpose(0, 2, 1), np.tile(np.eye(3), (5, 1, 1)), atol=1e-12)
+    np.testing.assert_allclose(
+        turn @ turn.transpose(0, 2, 1), np.tile(np.eye(3), (5, 1, 1)), atol=1e-12
+    )
     np.testing.assert_allclose(np.linalg.det(turn), 1.0)
 
 
@@ -126,8 +126,6 @@ def test_pictures_of_like_attributes_look_alike() -> None:
     assert 0.1 < seen < 0.8
 
 
-def test_the_command_draws_one(tmp_path: Path) -> None:
-    done: Any = subprocess.run(
-        [sys.executable, "-m", "lighten.data", "builtin:pairs"], capture_output=True, text=True
-    )
-    assert done.returncode == 0 and "the first of train: target [7]" in done.stdout
+def test_the_command_draws_one(small: None) -> None:
+    text = told(read("builtin:pairs"))
+    assert "the first of train: target [7]" in text and "one sample [3, 32, 32] uint8" in text

@@ -79,7 +79,9 @@ def test_spearman_is_scipys_over_the_same_pairs() -> None:
 
 
 def test_cosine_is_one_for_parallel_vectors() -> None:
-    rows = cosine().rows(np.array([[2.0, 0], [1, 1], [0, 1]]), np.array([[1.0, 0], [1, 0], [0, -3]]))
+    rows = cosine().rows(
+        np.array([[2.0, 0], [1, 1], [0, 1]]), np.array([[1.0, 0], [1, 0], [0, -3]])
+    )
     np.testing.assert_allclose(rows, [1, 0.5**0.5, -1])
 
 
@@ -97,7 +99,9 @@ def plain_iou(a: Any, b: Any) -> float:
 def plain_average_precision(found: Boxes, truth: Any, kind: int, wanted: float) -> float:
     """As in the COCO paper: a list of detections over all images, looked through once."""
     there = {
-        image: [(x - w / 2, y - h / 2, x + w / 2, y + h / 2) for k, x, y, w, h in objects if k == kind]
+        image: [
+            (x - w / 2, y - h / 2, x + w / 2, y + h / 2) for k, x, y, w, h in objects if k == kind
+        ]
         for image, objects in enumerate(truth)
     }
     total = sum(map(len, there.values()))
@@ -119,7 +123,9 @@ def plain_average_precision(found: Boxes, truth: Any, kind: int, wanted: float) 
             taken.add((image, which))
             right += 1
         curve.append((right / total, right / seen))
-    levels = [max((p for r, p in curve if r >= level), default=0.0) for level in np.linspace(0, 1, 101)]
+    levels = [
+        max((p for r, p in curve if r >= level), default=0.0) for level in np.linspace(0, 1, 101)
+    ]
     return float(np.mean(levels))
 
 
@@ -139,7 +145,9 @@ def scenes(n: int = 12, objects: int = 4, classes: int = 3) -> tuple[Boxes, Any]
     order = np.argsort(-scores, axis=1)
     corners = np.stack((x - w / 2, y - h / 2, x + w / 2, y + h / 2), axis=-1)
     take = np.take_along_axis
-    return Boxes(take(corners, order[..., None], 1), take(kinds, order, 1), take(scores, order, 1)), truth
+    return Boxes(
+        take(corners, order[..., None], 1), take(kinds, order, 1), take(scores, order, 1)
+    ), truth
 
 
 def test_average_precision_equals_the_plain_reference() -> None:

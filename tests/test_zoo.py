@@ -48,7 +48,11 @@ MACS = {
     "densenet121": (2.83e9, 0.02),
     "shufflenet_v2": (146e6, 0.02),
 }
-SMALL = {"densenet121": 32, "unet": 16, "sensor_cnn": 128}  # the side of the test's images; 64 elsewhere
+SMALL = {
+    "densenet121": 32,
+    "unet": 16,
+    "sensor_cnn": 128,
+}  # the side of the test's images; 64 elsewhere
 # exported in the default run, one per idea: plain, option A, depthwise, concat, skips
 QUICK = ("lenet_300_100", "lenet5", "digits_cnn", "resnet20", "mobilenet_v1", "squeezenet", "unet")
 QUICK += ("grid_detector", "espcn", "sensor_cnn", "encoder")

@@ -19,7 +19,8 @@ def cosine() -> Metric:
     """
 
     def rows(outputs: Any, target: Any) -> Array:
-        return (unit(outputs) * unit(target)).sum(1)
+        found: Array = (unit(outputs) * unit(target)).sum(1)
+        return found
 
     return Metric("cosine", rows=rows, reduce=mean_percent)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-WIDTHS = (32, 64, 64, 64)
+WIDTHS = (64, 96, 96, 64)
 KERNELS = (8, 5, 5, 3)
 
 
@@ -23,6 +23,4 @@ def sensor_cnn(classes: int = 6, channels: int = 6) -> nn.Sequential:
             nn.ReLU(),
         ]
         inputs = width
-    return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(inputs, classes)
-    )
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(inputs, classes))

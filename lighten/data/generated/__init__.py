@@ -69,9 +69,7 @@ TABLE: dict[str, Entry] = {
         preprocess=Preprocess(255.0),
         target=as_shares,
     ),
-    "sensor": Entry(
-        motion.windows, "cross_entropy", Metric(), motion.ACTIVITIES, target=as_labels
-    ),
+    "sensor": Entry(motion.windows, "cross_entropy", Metric(), motion.ACTIVITIES, target=as_labels),
     "pairs": Entry(patterns.pictures, "similarity", metrics.spearman(), preprocess=CENTRED),
 }
 
@@ -88,7 +86,9 @@ def read_generated(name: str) -> Splits:
         found[split] = Split(x, y)
     return Splits(
         f"builtin:{name}",
-        **found,
+        found["train"],
+        found["test"],
+        found["valid"],
         labels=TABLE[name].labels,
         preprocess=TABLE[name].preprocess,
         content=digest.hexdigest(),

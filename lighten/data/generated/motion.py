@@ -35,8 +35,8 @@ def windows(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
     wander = np.cumsum(rng.normal(0, 0.06, (n, LENGTH)), axis=1)  # gait is not a clock
     phase = 2 * np.pi * pace[:, None] * time + rng.uniform(0, 2 * np.pi, (n, 1)) + wander
     signal = np.zeros((n, 6, LENGTH))
-    for order, share in ((1, np.ones(n)), (2, second), (3, third)):
-        share = share * np.exp(0.3 * rng.normal(size=n))
+    for order, usual in ((1, np.ones(n)), (2, second), (3, third)):
+        share = usual * np.exp(0.3 * rng.normal(size=n))
         lag = LAGS[kinds, order - 1] + 0.3 * rng.normal(size=(n, 6))
         wave = np.sin(order * phase[:, None] + lag[..., None])
         signal += (strength * share)[:, None, None] * AXES[kinds, order - 1][..., None] * wave

@@ -13,6 +13,7 @@ from lighten.core.task import Array
 KINDS = ("disc", "square", "triangle", "cross")
 SEEN = 0.7  # the share of a detected object that nothing may cover
 TRIES = 12
+CONTRAST = (0.05, 0.45)  # of an object with what is behind it, in each colour
 
 
 def segmentation(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
@@ -46,7 +47,7 @@ def detection(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
         wanted, count = int(rng.integers(1, most + 1)), 0
         for _ in range(TRIES):
             kind = int(rng.integers(len(KINDS)))
-            mask, box = outline(rng, kind, side, (6.0, 14.0))
+            mask, box = outline(rng, kind, side, (7.0, 15.0))
             cell = (int(box[0] * 8), int(box[1] * 8))
             if count == wanted or cell in cells or (mask & ~free).any():
                 continue
@@ -93,7 +94,8 @@ def _triangle(u: Array, v: Array) -> Array:
 
 def _cross(u: Array, v: Array) -> Array:
     a, b = np.abs(u), np.abs(v)
-    return (np.minimum(a, b) < 0.33) & (np.maximum(a, b) < 1.0)
+    found: Array = (np.minimum(a, b) < 0.33) & (np.maximum(a, b) < 1.0)
+    return found
 
 
 # kind → what is inside, around the origin, reaching to about 1
@@ -121,22 +123,25 @@ def background(rng: np.random.Generator, side: int) -> Array:
     rows, columns = grid(side)
     slope = rng.normal(0, 0.15, (2, 3, 1, 1)) / side
     canvas = rng.uniform(0.25, 0.75, (3, 1, 1)) + slope[0] * rows + slope[1] * columns
-    coarse = rng.normal(0, 0.09, (3, side // 4, side // 4))
+    coarse = rng.normal(0, 0.06, (3, side // 4, side // 4))
     found: Array = canvas + coarse.repeat(4, 1).repeat(4, 2)
     return found
 
 
 def paint(rng: np.random.Generator, canvas: Array, mask: Array) -> None:
-    """Fill the mask with a colour of its own, blotched as the background is."""
+    """Fill the mask with a colour that differs from what it covers, blotched as that is."""
     side = canvas.shape[1]
-    colour = rng.uniform(0.1, 0.9, (3, 1, 1))
-    blotches = rng.normal(0, 0.06, (3, side // 4, side // 4)).repeat(4, 1).repeat(4, 2)
+    behind = canvas[:, mask].mean(1) if mask.any() else np.full(3, 0.5)
+    step = rng.uniform(*CONTRAST, 3) * rng.choice((-1.0, 1.0), 3)
+    colour = np.where((behind + step > 1) | (behind + step < 0), behind - step, behind + step)
+    colour = colour[:, None, None]
+    blotches = rng.normal(0, 0.05, (3, side // 4, side // 4)).repeat(4, 1).repeat(4, 2)
     np.copyto(canvas, colour + blotches, where=mask)
 
 
 def exposed(rng: np.random.Generator, canvas: Array) -> Array:
     """The canvas as a camera sees it: brightness, noise of some strength, uint8."""
-    noise = rng.normal(0, rng.uniform(0.02, 0.08), canvas.shape)
+    noise = rng.normal(0, rng.uniform(0.02, 0.06), canvas.shape)
     seen = rng.uniform(0.7, 1.2) * canvas + noise
     found: Array = (np.clip(seen, 0, 1) * 255).astype(np.uint8)
     return found
