@@ -158,7 +158,8 @@ def _try(net: Any, task: Task) -> None:
         ) from error
     finally:
         net.train(was)
-    classes = outputs.shape[-1] if isinstance(outputs, torch.Tensor) and outputs.ndim == 2 else None
+    dense = isinstance(outputs, torch.Tensor) and outputs.ndim in (2, 4)
+    classes = outputs.shape[1] if dense else None  # of every sample, or of every pixel
     if classes is not None and task.classifies and classes < len(task.labels):
         raise NetworkError(
             f"The network must answer for {len(task.labels)} classes, but has {classes} outputs."

@@ -89,7 +89,8 @@ def outline(
 
 def _triangle(u: Array, v: Array) -> Array:
     lean = np.abs(u) * np.sqrt(3.0)
-    return (v > -0.55) & (v + lean < 1.1)
+    found: Array = (v > -0.55) & (v + lean < 1.1)
+    return found
 
 
 def _cross(u: Array, v: Array) -> Array:
