@@ -15,14 +15,14 @@ from lighten.zoo.parts import convolution, head
 def encoder(channels: int = 3, dimensions: int = 32) -> nn.Sequential:
     """Embeddings `[dimensions]`, not normalised, of images `[channels, H, W]`.
 
-    Widths 16, 32 and 64 at a half, a quarter and an eighth of the side, a residual block at each
+    Widths 24, 48 and 96 at a half, a quarter and an eighth of the side, a residual block at each
     of the last two, the mean over positions, one linear layer.
     """
     return nn.Sequential(
-        convolution(channels, 16, stride=2),
-        convolution(16, 32, stride=2),
-        Residual(32),
-        convolution(32, 64, stride=2),
-        Residual(64),
-        head(64, dimensions),
+        convolution(channels, 24, stride=2),
+        convolution(24, 48, stride=2),
+        Residual(48),
+        convolution(48, 96, stride=2),
+        Residual(96),
+        head(96, dimensions),
     )
