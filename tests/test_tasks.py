@@ -90,7 +90,8 @@ from lighten.data import from_loaders
 
 def batches(seed):
     rng = np.random.default_rng(seed)
-    return [(x, x[:, :, ::2, ::2]) for x in (rng.random((8, 1, 8, 8), np.float32) for _ in range(6))]
+    images = rng.random((6, 8, 1, 8, 8), np.float32)
+    return [(x, x[:, :, ::2, ::2]) for x in images]
 
 def task():
     return from_loaders(batches(0), batches(1), loss="l1", metric=lighten.metrics.psnr())
