@@ -79,8 +79,9 @@ def test_a_task_goes_the_whole_road(name: str, few: None, tmp_path: Path) -> Non
     with torch.no_grad():
         answers = [r.model.eval()(*map(torch.from_numpy, x)).numpy() for r in (result, again)]
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-4)
-    assert json.loads((tmp_path / "again" / "summary.json").read_text())["after"]["macs"] == (
-        summary["after"]["macs"]
+    assert (
+        json.loads((tmp_path / "again" / "summary.json").read_text())["after"]["macs"]
+        == (summary["after"]["macs"])
     )
 
 

@@ -86,6 +86,18 @@ def suppressed(boxes: Boxes, most: int = MOST) -> Boxes:
     )
 
 
+def told(answer: Array, original: Array) -> Array:
+    """What a grid's answer says of objects, as shares, in the answer's shape.
+
+    Boxes and classes count as far as the original sees an object in the cell.
+    """
+    seen = _sigmoid(original[:, 4:5])
+    odds = np.exp(answer[:, 5:] - answer[:, 5:].max(1, keepdims=True))
+    likely = odds / odds.sum(1, keepdims=True)
+    parts = (_sigmoid(answer[:, :4]) * seen, _sigmoid(answer[:, 4:5]), likely * seen)
+    return np.concatenate(parts, axis=1)
+
+
 def _sigmoid(x: Array) -> Array:
     found: Array = 0.5 * (1.0 + np.tanh(0.5 * x))
     return found
