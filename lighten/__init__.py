@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lighten import metrics
     from lighten.api import (
         Options,
         Result,
@@ -56,6 +57,7 @@ NAMES = {
     "load_network": "lighten.api",
     "load_task": "lighten.api",
     "lower": "lighten.api",
+    "metrics": "lighten.metrics",
     "open": "lighten.api",
     "space": "lighten.api",
     "trace": "lighten.api",
@@ -81,6 +83,7 @@ __all__ = [
     "load_network",
     "load_task",
     "lower",
+    "metrics",
     "open",
     "space",
     "trace",
@@ -90,7 +93,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in NAMES:
         raise AttributeError(f"module 'lighten' has no attribute {name!r}")
-    return getattr(import_module(NAMES[name]), name)
+    module = import_module(NAMES[name])
+    return module if NAMES[name] == f"{__name__}.{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

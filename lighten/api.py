@@ -137,10 +137,22 @@ def open(folder: Path | str) -> Any:
 
 
 def _sized(spec: str, task: Task | None) -> str:
-    """A `zoo:` spec that says nothing of sizes, with the task's own."""
-    if task is None or not spec.startswith("zoo:") or "?" in spec or not task.labels:
+    """A `zoo:` spec with the task's own classes and channels where it does not say them."""
+    if task is None or not spec.startswith("zoo:"):
         return spec
-    return f"{spec}?classes={len(task.labels)}&channels={task.example()[0].shape[1]}"
+    from lighten import zoo
+
+    name, _, typed = spec.removeprefix("zoo:").partition("?")
+    given = {part.partition("=")[0] for part in typed.split("&")}
+    sizes = {"classes": len(task.labels), "channels": task.example()[0].shape[1]}
+    added = [
+        f"{option}={size}"
+        for option, size in sizes.items()
+        if size and option in zoo.options(name) and option not in given
+    ]
+    if not added or (typed and not all("=" in part for part in typed.split("&"))):
+        return spec
+    return f"zoo:{name}?{'&'.join([*filter(None, [typed]), *added])}"
 
 
 def _try(net: Any, task: Task) -> None:
@@ -161,7 +173,8 @@ def _try(net: Any, task: Task) -> None:
         ) from error
     finally:
         net.train(was)
-    classes = outputs.shape[-1] if isinstance(outputs, torch.Tensor) and outputs.ndim == 2 else None
+    dense = isinstance(outputs, torch.Tensor) and outputs.ndim in (2, 4)
+    classes = outputs.shape[1] if dense else None  # of every sample, or of every pixel
     if classes is not None and task.classifies and classes < len(task.labels):
         raise NetworkError(
             f"The network must answer for {len(task.labels)} classes, but has {classes} outputs."

@@ -19,7 +19,7 @@ from lighten.core.trial import Interval, Latency
 from lighten.measure import latency, quality
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-SCRIPTS = ("resnet20", "lenet5", "search")
+SCRIPTS = ("resnet20", "lenet5", "search", "tasks")
 SCHEMA = {"case": str, "ours": float, "peers": dict, "ratio": (float, type(None)), "spread": float}
 CALLS = {"lighten": 1.0, "onnxruntime fp32": 4.0, "fast and wrong": 0.5, "fast and right": 2.0}
 
@@ -199,6 +199,28 @@ def test_the_coverage_has_help_and_its_section(load: Any, capsys: Any) -> None:
         load("coverage").options().parse_args(["--help"])
     assert "--only" in capsys.readouterr().out
     assert "<!-- coverage -->" in (FOLDER / "RESULTS.md").read_text()
+
+
+def test_the_rows_of_the_tasks_have_the_schema_and_say_what_is_met(load: Any) -> None:
+    module = load("tasks")
+    outcomes = contest_of(load("contest")).outcomes
+    ours, reference = outcomes["lighten"], outcomes["onnxruntime fp32"]
+    metric = Metric("PSNR", "dB")
+    found = module.Found(90.0, ours, reference, metric, "openvino", {"another": (2.0, 1.0)})
+    case = replace(module.CASES["sensor"], latency=0.3, drop=0.6)
+    assert module.met(case, found)
+    assert not module.met(replace(case, drop=0.4), found)
+    assert not module.met(replace(case, latency=0.2), found)
+    rows = module.rows_of("super-resolution", case, found)
+    check_rows(rows)
+    assert rows[0]["ratio"] == pytest.approx(4.0) and rows[1]["unit"] == "dB"
+    assert rows[1]["ours"] == 0.5 and rows[1]["peers"] == {"allowed": 0.6}
+    text = module.table({"super-resolution": found})
+    lines = text.splitlines()
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    assert "PSNR ↑, dB" in text and "| +0.50 [+0.10, +0.90] | 0.2 |" in text
+    assert "another 2.00 before, 1.00 after" in text and text.count("| no |") == 1
+    assert "--latency 0.5x --drop 0.2" in text
 
 
 def test_rows_are_written_and_the_table_takes_its_place(

@@ -12,7 +12,7 @@ from lighten import zoo
 from tests.architectures import ARCHITECTURES
 
 ROOT = Path(__file__).parents[1]
-QUICK = ("lenet_300_100", "lenet5", "digits_cnn", "resnet20", "squeezenet")
+QUICK = ("lenet_300_100", "lenet5", "digits_cnn", "resnet20", "squeezenet", "espcn", "sensor_cnn")
 
 
 @pytest.mark.parametrize(

@@ -170,19 +170,37 @@ def test_divergence_of_class_scores_and_of_other_answers() -> None:
     other = logits + rng.normal(size=(8, 5))
     p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (logits, other))
     by_hand = float((p * np.log(p / q)).sum(-1).mean())
-    assert measure_quality.divergence(logits, other, True) == pytest.approx(by_hand)
-    assert measure_quality.divergence(logits, logits, True) == pytest.approx(0.0, abs=1e-12)
+    assert measure_quality.divergence(logits, other, "cross_entropy") == pytest.approx(by_hand)
+    assert measure_quality.divergence(logits, logits, "cross_entropy") == pytest.approx(
+        0.0, abs=1e-12
+    )
     flat = np.full_like(logits, logits.mean())
-    assert measure_quality.divergence(logits, flat, False) == pytest.approx(1.0)
+    assert measure_quality.divergence(logits, flat, "mse") == pytest.approx(1.0)
     pixels = (logits.reshape(2, 5, 4), other.reshape(2, 5, 4))  # classes lie along axis 1
     rows = [np.moveaxis(x, 1, -1).reshape(-1, 5) for x in pixels]
-    assert measure_quality.divergence(*pixels, True) == pytest.approx(
-        measure_quality.divergence(*rows, True)
+    assert measure_quality.divergence(*pixels, "cross_entropy") == pytest.approx(
+        measure_quality.divergence(*rows, "cross_entropy")
     )
 
 
 def test_networks_are_compared_over_all_samples() -> None:
     batches = [Batch((np.full((n, 3), n, np.float32),), np.zeros(n)) for n in (1, 3)]
-    shifted = measure_quality.apart(lambda x: (x,), lambda x: (x + x,), batches, False)
-    ours = [measure_quality.divergence(b.inputs[0], 2 * b.inputs[0], False) for b in batches]
+    shifted = measure_quality.apart(lambda x: (x,), lambda x: (x + x,), batches, "mse")
+    ours = [measure_quality.divergence(b.inputs[0], 2 * b.inputs[0], "mse") for b in batches]
     assert shifted == pytest.approx((ours[0] + 3 * ours[1]) / 4)
+
+
+def test_embeddings_diverge_by_direction_and_detections_by_what_they_see() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(20, 6))
+    scaled = vectors * rng.uniform(0.5, 2.0, (20, 1))
+    assert measure_quality.divergence(vectors, scaled, "similarity") == pytest.approx(0, abs=1e-12)
+    assert measure_quality.divergence(vectors, -vectors, "similarity") > 1.0
+    grid = rng.normal(size=(3, 8, 4, 4))
+    grid[:, 4] = -40.0
+    grid[:, 4, 1, 1] = 40.0
+    for row, column in ((0, 0), (1, 1)):
+        other = grid.copy()
+        other[:, :4, row, column] += 2.0
+        found = measure_quality.divergence(grid, other, "detection")
+        assert (found > 1e-3) == (row == 1)

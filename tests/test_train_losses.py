@@ -138,3 +138,16 @@ def test_nothing_to_optimise_is_said() -> None:
         optimizer([nn.ReLU()], Training())
     with pytest.raises(RecipeError, match="sgd, adamw"):
         optimizer([nn.Linear(1, 1)], Training(optimizer="lion"))
+
+
+def test_l1_is_the_mean_of_absolute_differences() -> None:
+    answer, target = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, 0.0]])
+    assert loss_of("l1")(answer, target).item() == pytest.approx(1.5)
+
+
+def test_similarity_compares_cosines_of_pairs() -> None:
+    """Two embeddings at right angles whose targets lie at 60 degrees: two of four cells differ."""
+    answer = torch.tensor([[2.0, 0.0], [0.0, 5.0]])
+    target = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.75**0.5, 0.0]])
+    assert loss_of("similarity")(answer, target).item() == pytest.approx(100 * 2 * 0.25 / 4)
+    assert loss_of("similarity")(3 * target, target).item() == pytest.approx(0.0, abs=1e-9)

@@ -28,6 +28,12 @@ def test_answers_that_are_no_classes_are_learnt_by_adamw() -> None:
     assert regime(nn.Conv2d(1, 4, 3), classifies=False).optimizer == "adamw"
 
 
+def test_only_transformers_need_the_gentlest_rate() -> None:
+    plain, layered = nn.Conv2d(1, 4, 3), nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+    assert regime(plain, False).gentle == 5 * regime(layered, False).gentle
+    assert regime(layered, False) == regime(layered)
+
+
 def test_trained_weights_learn_gently() -> None:
     net, task = nn.Linear(64, 10), small.digits()
     fresh, started = (api.usual_training(net, task, "adamw", s) for s in (False, True))

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lighten.errors import NetworkError
-from lighten.zoo import TABLE, build
+from lighten.zoo import TABLE, build, options
 from lighten.zoo.squeezenet import Fire
 
 PARAMETERS = {
@@ -48,9 +48,21 @@ MACS = {
     "densenet121": (2.83e9, 0.02),
     "shufflenet_v2": (146e6, 0.02),
 }
-SMALL = {"densenet121": 32, "unet": 16}  # the side of the test's images; 64 elsewhere
+SMALL = {
+    "densenet121": 32,
+    "unet": 16,
+    "sensor_cnn": 128,
+}  # the side of the test's images; 64 elsewhere
 # exported in the default run, one per idea: plain, option A, depthwise, concat, skips
 QUICK = ("lenet_300_100", "lenet5", "digits_cnn", "resnet20", "mobilenet_v1", "squeezenet", "unet")
+QUICK += ("grid_detector", "espcn", "sensor_cnn", "encoder")
+# what answers otherwise than with one score per class: from the input's sides, and 7 classes
+ANSWERS = {
+    "unet": lambda h, w: (7, h, w),
+    "grid_detector": lambda h, w: (5 + 7, h // 8, w // 8),
+    "espcn": lambda h, w: (2, 2 * h, 2 * w),
+    "encoder": lambda h, w: (32,),
+}
 
 
 def macs(net: nn.Module, shape: tuple[int, ...]) -> int:
@@ -95,9 +107,11 @@ def test_the_demo_network_keeps_its_promise() -> None:
 def test_every_network_answers_with_its_classes_and_channels() -> None:
     for name in TABLE:
         _, *size = small_shape(name)
-        net = build(name, classes=7, channels=2).eval().to("meta")
+        classes = {"classes": 7} if "classes" in options(name) else {}
+        net = build(name, channels=2, **classes).eval().to("meta")
         shape = net(torch.zeros(2, 2, *size, device="meta")).shape
-        assert shape == ((2, 7, *size) if name == "unet" else (2, 7)), name
+        answer = ANSWERS[name](*size) if name in ANSWERS else (7,)
+        assert shape == (2, *answer), name
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,9 @@ def compress(
     latency: Annotated[str | None, typer.Option("--latency", help="0.25x or 2ms")] = None,
     size: Annotated[str | None, typer.Option("--size", help="0.2x or 300kB")] = None,
     macs: Annotated[str | None, typer.Option("--macs", help="0.5x or 20M")] = None,
-    drop: Annotated[float, typer.Option("--drop", help="points the metric may lose")] = 1.0,
+    drop: Annotated[
+        float, typer.Option("--drop", help="what the metric may lose, in its unit")
+    ] = 1.0,
     reference: opt.Reference = "onnxruntime",
     backend: opt.Backend = "auto",
     threads: opt.Threads = 1,

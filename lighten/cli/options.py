@@ -19,7 +19,8 @@ Data = Annotated[
     str,
     typer.Option(
         "--data",
-        help="builtin:digits, a folder or tar of images (split/class/file), .npz arrays, a folder "
+        help="builtin:digits, builtin:sensor and others made here, "
+        "a folder or tar of images (split/class/file), .npz arrays, a folder "
         "of .tsv sentences (?length=64), or file.py:factory returning a Task",
     ),
 ]

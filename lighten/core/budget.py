@@ -52,7 +52,9 @@ class Limit:
 
 @dataclass(frozen=True)
 class Budget:
-    """The bounds to meet. Latency in milliseconds, size in bytes, work in MACs, drop in points.
+    """The bounds to meet: latency in milliseconds, size in bytes, work in MACs.
+
+    `drop` is in the metric's own unit, such as points or dB.
 
     >>> Budget(latency="0.25x", drop=0.5).latency
     Limit(amount=0.25, relative=True)
@@ -69,7 +71,7 @@ class Budget:
             if isinstance(value, str):
                 object.__setattr__(self, field.name, Limit.parse(field.name, value))
         if not (0 <= self.drop < float("inf")):
-            raise BudgetError(f"The drop allowed must be zero or more points, but got {self.drop}.")
+            raise BudgetError(f"The drop allowed must be zero or more, but got {self.drop}.")
         if not self.limits():
             raise BudgetError(
                 "A budget needs at least one limit, but got none.",

@@ -1,4 +1,4 @@
-"""Data as NumPy batches: images, arrays, sentences, digits, a user's own factory or loaders.
+"""Data as NumPy batches: images, arrays, sentences, what is built in, a user's own factory.
 
     load(spec)      a Task, ready to train, choose and judge
     read(spec)      the raw splits behind it: pixels, labels, normalisation
@@ -14,7 +14,8 @@ data (`?mean=…&std=…&scale=…`) or stands in `<data>.preprocess.json` overr
 from __future__ import annotations
 
 from lighten.core.task import Task
-from lighten.data.batches import task_of
+from lighten.data import generated
+from lighten.data.batches import task_of, task_of_generated
 from lighten.data.decode import Progress
 from lighten.data.digits import read_digits
 from lighten.data.factory import task_from_factory
@@ -35,6 +36,7 @@ OPTIONS_OF = {
 }
 FORMS = (
     "builtin:digits",
+    f"made here: {', '.join(f'builtin:{name}' for name in generated.TABLE)}",
     "a folder or .tar of images (split/class/file)",
     "an .npz file (train_x, train_y, test_x, test_y)",
     "a folder of train.tsv and test.tsv (sentence, tab, label) with ?vocab=tokenizer.json",
@@ -66,6 +68,8 @@ def load(
     if is_text(parsed.path):
         return read_text(parsed.path, parsed.options, seed, batch)
     splits = read(spec, seed=seed, skip_corrupt=skip_corrupt, progress=progress)
+    if made := _generated(parsed):
+        return task_of_generated(splits, generated.TABLE[made], batch=batch)
     return task_of(splits, batch=batch, augment=augment)
 
 
@@ -74,6 +78,8 @@ def read(
 ) -> Splits:
     """The raw splits that `spec` names, with a valid part and a normalisation."""
     parsed = parse(spec)
+    if made := _generated(parsed):
+        return generated.read_generated(made)
     return complete(_splits(parsed, skip_corrupt, progress), parsed.options, seed)
 
 
@@ -93,6 +99,16 @@ def _splits(spec: Spec, skip_corrupt: int, progress: Progress | None) -> Splits:
         if option in spec.options:
             raise DataError(f"{spec.place}: the option {option!r} is for {kind}.")
     return splits
+
+
+def _generated(spec: Spec) -> str:
+    """The name of the generated set that is meant, or nothing. None of them takes options."""
+    kind, _, name = spec.place.partition(":")
+    if kind != "builtin" or name not in generated.TABLE:
+        return ""
+    for option in spec.options:
+        raise DataError(f"{spec.place} takes no options, but got {option!r}.")
+    return name
 
 
 def _is_factory(spec: str) -> bool:

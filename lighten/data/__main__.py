@@ -29,8 +29,10 @@ def told(splits: Splits) -> str:
     lines += [f"  one sample {list(x.shape[1:])} {x.dtype}, {len(splits.labels)} classes"]
     lines += [f"  {splits.preprocess}", *(f"  {note}" for note in splits.notes)]
     if x.ndim == 4:
-        label = splits.labels[int(splits.train.labels[0])]
-        lines += ["", drawn(splits.train.take(np.arange(1))[0][0]), f"the first of train: {label}"]
+        image, target = splits.train.take(np.arange(1))
+        plain = target.ndim == 1 and bool(splits.labels)
+        label = splits.labels[int(target[0])] if plain else f"target {list(target.shape[1:])}"
+        lines += ["", drawn(image[0]), f"the first of train: {label}"]
     return "\n".join(lines)
 
 

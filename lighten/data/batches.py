@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from lighten.core.task import Array, Batch, Preprocess, Task
 from lighten.data.augment import Augmentation, suited, unchanged
+from lighten.data.generated import Entry
 from lighten.data.splits import Split, Splits
 
 AHEAD = 2  # batches made ready while the network works on another
@@ -26,11 +27,12 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """A split of raw samples, augmented in training and normalised to float32."""
+    """A split of raw samples, augmented in training and normalised; `target` reads raw targets."""
 
     split: Split
     preprocess: Preprocess
     augmentation: Augmentation = unchanged
+    target: Callable[[Array], Array] = np.asarray
 
     def __len__(self) -> int:
         return len(self.split)
@@ -40,7 +42,7 @@ class Pixels:
         x, y = self.split.take(index)
         if rng is not None:
             x = self.augmentation(x, rng)
-        return Batch((self.preprocess(x),), y)
+        return Batch((self.preprocess(x),), self.target(y))
 
 
 def task_of(splits: Splits, *, batch: int = 128, augment: bool = True) -> Task:
@@ -57,6 +59,24 @@ def task_of(splits: Splits, *, batch: int = 128, augment: bool = True) -> Task:
         preprocess=preprocess,
         fingerprint=splits.fingerprint,
         notes=splits.notes,
+    )
+
+
+def task_of_generated(splits: Splits, entry: Entry, *, batch: int = 128) -> Task:
+    """The task of a generated set: nothing is augmented, since a new sample costs no more."""
+    train, valid, test = (
+        Pixels(split, entry.preprocess, target=entry.target) for split in splits.named().values()
+    )
+    return task_from_sources(
+        train,
+        valid,
+        test,
+        batch=batch,
+        loss=entry.loss,
+        metric=entry.metric,
+        labels=splits.labels,
+        preprocess=entry.preprocess,
+        fingerprint=splits.fingerprint,
     )
 
 

@@ -17,6 +17,8 @@ from lighten.core.protocols import Executable
 from lighten.core.task import Batch, Metric, mean_percent
 from lighten.core.trial import Interval
 from lighten.errors import DataError
+from lighten.metrics import boxes
+from lighten.metrics.embeddings import unit
 
 Array = np.ndarray[Any, Any]
 Z = 1.959963984540054  # a normal variable lies within ± Z of its mean in 95 % of cases
@@ -42,27 +44,36 @@ def quality(rows: Array, metric: Metric) -> float:
     return float(metric.reduce(rows))
 
 
-def divergence(before: Array, after: Array, classifies: bool) -> float:
-    """How far the answers `after` are from `before`, `[n, …]`, on average.
+# the loss of a task → what counts of an answer, beside the original's, where that is not all of it
+COUNTS: dict[str, Callable[[Array, Array], Array]] = {
+    "similarity": lambda answer, original: unit(answer),
+    "detection": boxes.told,
+}
+
+
+def divergence(before: Array, after: Array, loss: object) -> float:
+    """How far the answers `after` are from `before`, `[n, …]`, on average; `loss` is the task's.
 
     Of class scores `[n, classes, …]`: the Kullback–Leibler divergence, in nats. Of other answers:
-    the squared error relative to the variance of `before`.
+    the squared error relative to the variance of `before`; of embeddings only the directions
+    count, of detections only what is said of objects.
     """
-    if not classifies:
-        spread = float(before.var()) if before.size > 1 else 1.0
-        return float(np.square(after - before).mean()) / max(spread, 1e-12)
-    p, q = (log_softmax(np.moveaxis(x, 1, -1).astype(np.float64), axis=-1) for x in (before, after))
-    return float((np.exp(p) * (p - q)).sum(-1).mean())
+    if loss == "cross_entropy":
+        scores = (np.moveaxis(x, 1, -1).astype(np.float64) for x in (before, after))
+        p, q = (log_softmax(x, axis=-1) for x in scores)
+        return float((np.exp(p) * (p - q)).sum(-1).mean())
+    if isinstance(loss, str) and loss in COUNTS:
+        before, after = (COUNTS[loss](answer, before) for answer in (before, after))
+    spread = float(before.var()) if before.size > 1 else 1.0
+    return float(np.square(after - before).mean()) / max(spread, 1e-12)
 
 
-def apart(
-    before: Executable, after: Executable, batches: Iterable[Batch], classifies: bool
-) -> float:
+def apart(before: Executable, after: Executable, batches: Iterable[Batch], loss: object) -> float:
     """The `divergence` of two networks' first outputs over all these samples."""
     total, count = 0.0, 0
     for batch in batches:
         pair = (before(*batch.inputs)[0], after(*batch.inputs)[0])
-        total += len(batch) * divergence(*pair, classifies)
+        total += len(batch) * divergence(*pair, loss)
         count += len(batch)
     return total / max(count, 1)
 

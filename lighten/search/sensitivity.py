@@ -75,7 +75,7 @@ def losses(bench: Bench, space: Space) -> dict[str, tuple[float, ...]]:
 
             def measured() -> float:
                 answers = _edited(bench.graph, place, recipe, batches)
-                return divergence(original.numpy(), answers.numpy(), bench.task.classifies)
+                return divergence(original.numpy(), answers.numpy(), bench.task.loss)
 
             return float(bench.remember(f"sensitivity/{recipe.digest}", measured))
 

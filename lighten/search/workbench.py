@@ -203,7 +203,7 @@ class Workbench:
         """How far a Program's answers on `valid` are from the original's: of the first samples."""
         pair = (self.original_executable, self.executable(program))
         first = first_samples(self.task.valid(), COMPARED)
-        return quality.apart(*pair, first, self.task.classifies)
+        return quality.apart(*pair, first, self.task.loss)
 
     def score(self, built: Built, timing: Timing, rows: Array) -> Score:
         """Everything one network is worth."""

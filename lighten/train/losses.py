@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lighten.errors import DataError, RecipeError
+from lighten.train.detection import detection
 from lighten.train.outputs import logits_of
 
 Loss = Callable[[Any, Any], Tensor]  # (outputs, target) → scalar
@@ -51,10 +52,29 @@ def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, _like(target, logits))
 
 
+def l1(answer: Tensor, target: Tensor) -> Tensor:
+    """The mean absolute difference; sharper images than `mse` gives (Zhao et al. 2017)."""
+    return F.l1_loss(answer, _like(target, answer))
+
+
+def similarity(answer: Tensor, target: Tensor) -> Tensor:
+    """How far the cosines of all pairs in a batch are from those of their targets, squared, mean.
+
+    Embeddings `[n, d]` against vectors `[n, k]` whose cosines are the true similarities; times
+    100, as if cosines were in percent of 10. Source: Park et al. 2019, "Relational Knowledge
+    Distillation", for whole batches of pairs.
+    """
+    said, told = (F.normalize(v.float().flatten(1), dim=1) for v in (answer, target))
+    return 100.0 * F.mse_loss(said @ said.T, told @ told.T)
+
+
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "cross_entropy": cross_entropy,
     "mse": mse,
     "binary_cross_entropy": binary_cross_entropy,
+    "l1": l1,
+    "similarity": similarity,
+    "detection": detection,
 }
 
 

@@ -19,6 +19,7 @@ class Regime:
 
 SGD = Regime("sgd", lr=0.1, gentle=0.05, weight_decay=5e-4)
 ADAMW = Regime("adamw", lr=1e-3, gentle=2e-4, weight_decay=0.01)
+BRISK = Regime("adamw", lr=1e-3, gentle=1e-3, weight_decay=0.01)  # where no layer norm is
 REGIMES = {regime.optimizer: regime for regime in (SGD, ADAMW)}
 
 
@@ -38,4 +39,6 @@ def regime(module: nn.Module, classifies: bool = True) -> Regime:
         issubclass(kind, nn.Embedding) or kind.__name__.endswith(("LayerNorm", "RMSNorm"))
         for kind in kinds
     )
-    return ADAMW if not classifies or (layers and not batches) else SGD
+    if layers and not batches:
+        return ADAMW
+    return SGD if classifies else BRISK

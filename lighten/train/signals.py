@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lighten.errors import RecipeError
-from lighten.train.losses import Loss
+from lighten.train.detection import detected_alike
+from lighten.train.losses import Loss, l1, similarity
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,14 @@ def soft_answers(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 def matched(student: Tensor, teacher: Tensor) -> Tensor:
     """Half the mean squared difference of the answers (Ba & Caruana 2014)."""
     return 0.5 * F.mse_loss(student, teacher)
+
+
+def nearness(student: Tensor, teacher: Tensor) -> Tensor:
+    """The mean squared difference of the answers, relative to the variance of the teacher's.
+
+    For answers of unknown scale: 1 is as bad as answering the mean.
+    """
+    return F.mse_loss(student, teacher) / teacher.var().clamp(min=1e-12)
 
 
 def uniform(student: Tensor) -> Tensor:
@@ -123,14 +132,21 @@ def _task(lesson: Lesson) -> Signal:
     return lambda student, teacher, target: lesson.loss(student.outputs, target)
 
 
+# the loss of a task → how far its answers are from a teacher's, in the units of that loss
+DISTANCES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "cross_entropy": soft_targets,
+    "binary_cross_entropy": soft_answers,
+    "mse": lambda student, teacher, _: matched(student, teacher),
+    "l1": lambda student, teacher, _: l1(student, teacher),
+    "similarity": lambda student, teacher, _: similarity(student, teacher),
+    "detection": detected_alike,
+}
+
+
 def _soft(lesson: Lesson) -> Signal:
-    distances: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
-        "cross_entropy": soft_targets,
-        "binary_cross_entropy": soft_answers,
-    }
-    distance = distances.get(lesson.kind)
-    if distance is None:  # answers that are no probabilities are matched as they are
-        return _matched(lesson)
+    distance = DISTANCES.get(lesson.kind)
+    if distance is None:  # a loss of the user's own, of unknown scale
+        return lambda student, teacher, _: nearness(student.answer, teacher.answer)
     return lambda student, teacher, _: distance(student.answer, teacher.answer, lesson.temperature)
 
 

@@ -17,13 +17,17 @@ from torch import nn
 
 from lighten.errors import NetworkError
 from lighten.zoo.densenet import densenet121
+from lighten.zoo.detector import grid_detector
 from lighten.zoo.digits import digits_cnn
 from lighten.zoo.efficientnet import efficientnet_b0
+from lighten.zoo.encoder import encoder
+from lighten.zoo.espcn import espcn, from_the_anchor_
 from lighten.zoo.lenet import lenet5, lenet_300_100
 from lighten.zoo.mobilenet import mobilenet_v1, mobilenet_v2, mobilenet_v3
 from lighten.zoo.parts import initialise_
 from lighten.zoo.resnet import resnet18, resnet50
 from lighten.zoo.resnet_cifar import resnet20, resnet32, resnet44, resnet56
+from lighten.zoo.sensor import sensor_cnn
 from lighten.zoo.shufflenet import shufflenet_v2
 from lighten.zoo.squeezenet import squeezenet
 from lighten.zoo.unet import unet
@@ -32,11 +36,16 @@ from lighten.zoo.vgg import vgg16_bn
 
 @dataclass(frozen=True)
 class Entry:
-    """A builder taking `classes` and `channels`, the shape of one input, and one line about it."""
+    """A builder, the shape of one input, and one line about it.
+
+    A builder takes `channels` of the input and, where the network classifies, `classes`. `start_`
+    changes the weights that `build` draws.
+    """
 
     builder: Callable[..., nn.Module]
     input_shape: tuple[int, ...]
     description: str
+    start_: Callable[[Any], None] = lambda net: None
 
 
 MNIST, CIFAR, IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
@@ -60,7 +69,21 @@ TABLE: dict[str, Entry] = {
     "densenet121": Entry(densenet121, IMAGENET, "dense concatenation, Huang 2017"),
     "shufflenet_v2": Entry(shufflenet_v2, IMAGENET, "1.0x, channel shuffle, Ma 2018"),
     "unet": Entry(unet, (3, 96, 96), "small U-Net, one label per pixel, Ronneberger 2015"),
+    "grid_detector": Entry(grid_detector, (3, 64, 64), "a box per cell of 8 x 8, Redmon 2016"),
+    "espcn": Entry(espcn, (1, 24, 24), "sub-pixel super-resolution, Shi 2016", from_the_anchor_),
+    "sensor_cnn": Entry(sensor_cnn, (6, 128), "1-D, windows of sensor samples, Wang 2017"),
+    "encoder": Entry(encoder, (3, 32, 32), "embeddings compared by cosine, Hadsell 2006"),
 }
+
+
+def options(name: str) -> tuple[str, ...]:
+    """The options that the network `name` takes; none for a name that the zoo does not know.
+
+    >>> options("espcn")
+    ('channels', 'scale')
+    """
+    entry = TABLE.get(name)
+    return tuple(inspect.signature(entry.builder).parameters) if entry else ()
 
 
 def build(name: str, *, seed: int = 0, **options: Any) -> nn.Module:
@@ -82,6 +105,7 @@ def build(name: str, *, seed: int = 0, **options: Any) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         net = builder(**options)
     initialise_(net, torch.Generator().manual_seed(seed))
+    TABLE[name].start_(net)
     return net
 
 

@@ -72,7 +72,7 @@ def initialise_(net: nn.Module, generator: torch.Generator) -> None:
     Source: He et al. 2015, "Delving Deep into Rectifiers", equation 10.
     """
     for module in net.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lighten.zoo.parts import convolution
 
-WIDTHS = (16, 32, 64, 128)
+SCALES = (1, 2, 4, 8)  # of the width: twice as wide at every halving
 
 
 class UNet(nn.Module):
@@ -16,15 +16,16 @@ class UNet(nn.Module):
     Its convolutions are padded and followed by BatchNorm, so the map has the input's size.
     """
 
-    def __init__(self, classes: int, channels: int) -> None:
+    def __init__(self, classes: int, channels: int, width: int) -> None:
         super().__init__()
-        inputs = (channels, *WIDTHS[:-1])
-        self.down = nn.ModuleList(_pair(i, o) for i, o in zip(inputs, WIDTHS, strict=True))
+        widths = tuple(scale * width for scale in SCALES)
+        inputs = (channels, *widths[:-1])
+        self.down = nn.ModuleList(_pair(i, o) for i, o in zip(inputs, widths, strict=True))
         self.pool = nn.MaxPool2d(2)
-        rising = tuple(zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True))
+        rising = tuple(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.up = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, 2) for i, o in rising)
         self.join = nn.ModuleList(_pair(2 * o, o) for _, o in rising)
-        self.classify = nn.Conv2d(WIDTHS[0], classes, 1)
+        self.classify = nn.Conv2d(width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         skips: list[Tensor] = []
@@ -42,6 +43,6 @@ def _pair(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(convolution(inputs, outputs), convolution(outputs, outputs))
 
 
-def unet(classes: int = 2, channels: int = 3) -> UNet:
+def unet(classes: int = 2, channels: int = 3, width: int = 16) -> UNet:
     """Widths 16 to 128, logits `[classes, H, W]`: 0.48 M parameters, 0.4 G MAC at 96 x 96."""
-    return UNet(classes, channels)
+    return UNet(classes, channels, width)
