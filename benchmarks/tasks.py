@@ -31,8 +31,7 @@ class Case:
     """A network, its data, how it is trained, and what is asked.
 
     `training` stands as it is typed. `latency` is a share of the fp32 original's, `drop` in the
-    metric's unit, `minutes` the time that one compression may take. `backend` is
-    named where the one that runs the uncut network fastest is not wanted.
+    metric's unit, `minutes` the time that one compression may take.
     """
 
     network: str
@@ -41,24 +40,21 @@ class Case:
     latency: float
     drop: float
     minutes: int = 4
-    backend: str = "auto"
 
     @property
     def budget(self) -> tuple[str, ...]:
         """As it is typed."""
         limits = ("--latency", f"{self.latency:g}x", "--drop", f"{self.drop:g}")
-        chosen = () if self.backend == "auto" else ("--backend", self.backend)
-        return (*limits, "--time", f"{self.minutes}m", *chosen)
+        return (*limits, "--time", f"{self.minutes}m")
 
 
 CASES = {
     "segmentation": Case(
-        "zoo:unet?width=8",
+        "zoo:unet",
         "builtin:shapes-segmentation",
         "--epochs 14 --batch 32 --optimizer adamw --lr 0.003",
         latency=0.5,
         drop=1.0,
-        backend="onnxruntime",  # its fp32 gains most from a narrower U-Net of this size
     ),
     "detection": Case(
         "zoo:grid_detector",

@@ -292,7 +292,7 @@ def usual_training(
     `started` says that the weights are trained already, and gives the gentler rate. Raises
     `RecipeError` for an optimizer without usual rates.
     """
-    found = train_room.regime(net, task.classifies)
+    found = train_room.regime(net, task.names_samples)
     if optimizer is not None:
         if optimizer not in train_room.REGIMES:
             known = ", ".join(train_room.REGIMES)

@@ -21,7 +21,7 @@ class Bench:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.options = Options(time=1000.0, **options)
         self.graph = SimpleNamespace(module=torch.nn.Identity())
-        self.task = SimpleNamespace(train_size=640, classifies=True)  # ten steps of 64
+        self.task = SimpleNamespace(train_size=640, names_samples=True)  # ten steps of 64
         self.known: dict[str, Any] = {}
         monkeypatch.setattr(pace, "_steps_seconds", lambda *given: (0.5 + 0.1 * given[2], given[2]))
 

@@ -37,12 +37,13 @@ def test_a_network_is_sized_by_the_task_where_the_spec_is_silent(few: None) -> N
         api.load_network("zoo:unet?classes=3", task=task)
 
 
-def test_what_does_not_classify_is_trained_by_adamw(few: None) -> None:
-    for name in ("super-resolution", "pairs", "shapes-detection"):
+def test_what_names_no_samples_is_trained_by_adamw(few: None) -> None:
+    for name in ("super-resolution", "pairs", "shapes-detection", "shapes-segmentation"):
         task = api.load_task(f"builtin:{name}")
-        assert not task.classifies
+        assert not task.names_samples
         net = api.load_network(f"zoo:{NETWORKS[name]}", task=task)
-        assert regime(net, task.classifies).optimizer == "adamw"
+        assert regime(net, task.names_samples).optimizer == "adamw"
+    assert api.load_task("builtin:sensor").names_samples
 
 
 def test_super_resolution_starts_at_the_repeated_image() -> None:

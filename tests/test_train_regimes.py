@@ -25,7 +25,7 @@ def test_batch_statistics_decide_over_layer_norms() -> None:
 
 
 def test_answers_that_are_no_classes_are_learnt_by_adamw() -> None:
-    assert regime(nn.Conv2d(1, 4, 3), classifies=False).optimizer == "adamw"
+    assert regime(nn.Conv2d(1, 4, 3), names_samples=False).optimizer == "adamw"
 
 
 def test_only_transformers_need_the_gentlest_rate() -> None:

@@ -104,6 +104,14 @@ class Task:
         """Whether the answers are scores of classes."""
         return self.loss == "cross_entropy"
 
+    @property
+    def names_samples(self) -> bool:
+        """Whether each sample has one class, rather than each pixel or word of it."""
+        if not self.classifies:
+            return False
+        target = np.asarray(next(iter(self.valid())).target)
+        return target.ndim == 1 or (target.ndim == 2 and target.dtype.kind == "f")
+
     def example(self, batch: int = 1) -> tuple[Array, ...]:
         """The first `batch` inputs of `valid`, repeated where it is shorter."""
         first = next(iter(self.valid()))

@@ -21,7 +21,7 @@ FIRST_STEPS, SPEED_STEPS = 2, 8  # training steps: to warm up, and timed to shar
 
 def training_for(bench: Workbench, epochs: float) -> Training:
     """The training of every recipe here, at this length: distillation from the original."""
-    found = train.regime(bench.graph.module, bench.task.classifies)
+    found = train.regime(bench.graph.module, bench.task.names_samples)
     few = bench.task.train_size < FEW or found.optimizer == "adamw"
     return Training(
         epochs,

@@ -23,12 +23,13 @@ BRISK = Regime("adamw", lr=1e-3, gentle=1e-3, weight_decay=0.01)  # where no lay
 REGIMES = {regime.optimizer: regime for regime in (SGD, ADAMW)}
 
 
-def regime(module: nn.Module, classifies: bool = True) -> Regime:
-    """SGD for classifiers; AdamW for transformers, and where answers are not classes.
+def regime(module: nn.Module, names_samples: bool = True) -> Regime:
+    """SGD where every sample gets one class; AdamW for transformers, and for all other answers.
 
     A network is taken for a transformer where it normalises layers and never batches. Without
     batch statistics, or with losses of another scale, SGD's usual rates go wrong by orders of
-    magnitude; AdamW's steps do not depend on the gradient's scale.
+    magnitude; where classes of pixels are rare, it ends in the most frequent one. AdamW's steps
+    do not depend on the gradient's scale.
 
     >>> regime(nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))).optimizer
     'adamw'
@@ -41,4 +42,4 @@ def regime(module: nn.Module, classifies: bool = True) -> Regime:
     )
     if layers and not batches:
         return ADAMW
-    return SGD if classifies else BRISK
+    return SGD if names_samples else BRISK
