@@ -90,6 +90,35 @@ def test_in_place_and_fixed_batch(net: nn.Module) -> None:
     check_equal(net)
 
 
+class WrittenTwice(nn.Module):
+    """A new tensor that gets a constant first and what flows later."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        m = x.new_zeros(4)
+        m[0] = 1.0
+        y = x * m
+        m.add_(x[0])
+        return y + m
+
+
+class WrittenApart(nn.Module):
+    """A constant in one row, what flows in the others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        m = torch.zeros(4, 4)
+        m[0] = 1.0
+        m[1:] += x.sum(0)
+        return x @ m
+
+
+@pytest.mark.parametrize("kind", [WrittenTwice, WrittenApart])
+def test_what_an_input_is_written_into_is_no_constant(kind: type[nn.Module]) -> None:
+    net, x = kind(), torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    lifted = lift(net, x)
+    for _ in range(3):
+        assert torch.allclose(lifted(x), net(x), atol=1e-6)
+
+
 def test_dropout_is_never_lost_silently() -> None:
     with pytest.raises(NetworkError, match="without losing the dropout"):
         lift(Writes(True, True), torch.randn(1, *SHAPE))

@@ -173,6 +173,9 @@ FUNCTIONS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "pool to one": lambda _, x: F.adaptive_avg_pool2d(x, 1) + F.adaptive_max_pool2d(x, 1),
     "reductions": lambda _, x: x.mean((2, 3)) + x.sum(-1).amax(2) + x.var((2, 3)),
     "extremes along one": lambda _, x: x.max(1)[0] - x.min(1).values + torch.max(x, -x).std((1,)),
+    "a bias that is not read": lambda _, x: torch.baddbmm(
+        x[:, 0] * torch.nan, x[:, 1], x[:, 2, :, :].mT @ x[:, 3], beta=0
+    ),
     "baddbmm": lambda _, x: torch.baddbmm(x[:, 0], x[:, 1], x[:, 2, :, :].mT @ x[:, 3], alpha=0.5),
     "norms": lambda _, x: F.normalize(x, dim=1) + F.normalize(x, p=1.0, dim=2),
     "softmax": lambda _, x: x.softmax(1) + x.log_softmax(-1) * 1e-2,

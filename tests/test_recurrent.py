@@ -16,7 +16,7 @@ from lighten.backends.openvino import OpenVino
 from lighten.errors import UnsupportedOps
 from lighten.network import check_exact, cut, lower, trace
 from lighten.network.onnx_in import read_onnx, to_program
-from lighten.program import interpret
+from lighten.program import Builder, interpret
 from lighten.program.cost import macs
 
 STEPS, FEATURES, HIDDEN = 7, 6, 5
@@ -77,6 +77,46 @@ def test_a_relu_makes_states_too() -> None:
         np.testing.assert_allclose(
             backend.compile(program)(signals().numpy())[0], wanted, atol=2e-6
         )
+
+
+@pytest.mark.parametrize("held", [(), ("b",), ("rb",), ("b", "rb")])
+@pytest.mark.parametrize("function", ["lstm", "gru", "rnn_tanh"])
+def test_either_bias_may_be_absent(function: str, held: tuple[str, ...]) -> None:
+    rng, gates = np.random.default_rng(0), {"lstm": 4, "gru": 3, "rnn_tanh": 1}[function]
+    shapes = {"w": (gates * 5, 6), "r": (gates * 5, 5), "b": (gates * 5,), "rb": (gates * 5,)}
+    b = Builder()
+    names = [
+        b.store(name, rng.standard_normal(shape)) if name in ("w", "r", *held) else ""
+        for name, shape in shapes.items()
+    ]
+    y = b.op("recurrent", b.input("x", (7, 6)), *names, function=function, reverse=False)
+    program, x = b.finish(y), rng.standard_normal((2, 7, 6), np.float32)
+    for backend in (Eager(), OnnxRuntime(), OpenVino()):
+        found = backend.compile(program)(x)[0]
+        np.testing.assert_allclose(found, interpret(program, x)[0], rtol=0, atol=2e-6)
+
+
+class Begun(nn.Module):
+    """One of an LSTM's first states is learned."""
+
+    def __init__(self, which: int) -> None:
+        super().__init__()
+        self.layer, self.which = nn.LSTM(FEATURES, HIDDEN), which
+        self.start = nn.Parameter(torch.randn(1, 2, HIDDEN))
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = [torch.zeros(1, 2, HIDDEN), torch.zeros(1, 2, HIDDEN)]
+        states[self.which] = self.start
+        return self.layer(x, tuple(states))[0]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporter's
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_first_state_comes_in_from_onnx(which: int, tmp_path: Path) -> None:
+    net, x = Begun(which).eval(), torch.randn(STEPS, 2, FEATURES)
+    torch.onnx.export(net, (x,), tmp_path / "net.onnx", dynamo=False, opset_version=17)
+    with torch.no_grad():
+        assert torch.allclose(read_onnx(tmp_path / "net.onnx")(x), net(x), atol=2e-6)
 
 
 def test_its_work_is_counted() -> None:

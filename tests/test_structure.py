@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -140,6 +141,12 @@ def test_infinity_is_an_argument() -> None:
     "name",
     [
         *("os.system", "operator.attrgetter", "aten.from_file.default", "aten.add_.Tensor"),
+        *(
+            "aten.save.default",
+            "aten.manual_seed.default",
+            "aten.warn.default",
+            "aten._print.default",
+        ),
         *("aten.nothing.default", "builtins.eval", "aten.__class__.x", "torch.load", "aten", ""),
     ],
 )
@@ -211,6 +218,59 @@ def test_an_answer_that_nothing_gives_is_refused(tmp_path: Path) -> None:
     refused(
         changed(folder, {**told, "output": {"node": "nothing"}}), "node 'nothing' cannot be read"
     )
+
+
+CODE = "__import__('os').mkdir('ran')"
+
+
+@pytest.mark.parametrize(
+    ("op", "change"),
+    [
+        ("placeholder", {"target": f"x={CODE}"}),
+        ("placeholder", {"name": f"x={CODE}"}),
+        ("placeholder", {"args": [{"tuple": []}]}),
+        ("call_function", {"kwargs": {f"zz={CODE}, yy": 1}}),
+        ("call_function", {"kwargs": {"alpha2": 1}}),
+        ("call_function", {"args": [f"'+{CODE}+'"]}),
+        ("call_function", {"args": [{"dict": {f"'+{CODE}+'": 1}}]}),
+        ("call_module", {"target": f"training'+str({CODE})+'"}),
+        ("call_module", {"op": "get_attr", "target": f"training'+str({CODE})+'", "args": []}),
+        ("call_module", {"op": "call_method", "target": "detach"}),
+        ("call_module", {"op": "get_attr", "target": "training", "args": []}),
+    ],
+)
+def test_no_part_of_a_structure_is_code(
+    op: str, change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fx makes Python source of a graph: nothing of the file may become a part of it."""
+    monkeypatch.chdir(tmp_path)
+    folder, told = stored(tmp_path)
+    next(node for node in told["nodes"] if node["op"] == op).update(change)
+    refused(changed(folder, told), r"\.")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", [f"a'+str({CODE})+'", "", "a..b", 'a"', "a b"])
+def test_paths_are_paths(name: str, tmp_path: Path) -> None:
+    folder, told = stored(tmp_path)
+    told["modules"][name] = {}
+    refused(changed(folder, told), "is not the path")
+
+
+def test_a_layer_that_holds_more_than_its_class_is_not_written(tmp_path: Path) -> None:
+    class More(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(4, 4)
+            self.register_buffer("seen", torch.zeros(1))
+
+    with pytest.raises(NetworkError, match="A More holds more than a Linear does"):
+        save_network(lift(nn.Sequential(More()), torch.zeros(1, 4)), tmp_path)
+
+
+def test_sizes_of_other_libraries_are_numbers(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(4, int(np.int64(4))), nn.Dropout(float(np.float32(0.5))))
+    net[0].out_features = np.int64(4)
+    there_and_back(net, tmp_path, torch.zeros(2, 4))
 
 
 @pytest.mark.parametrize("key", ["modules", "nodes", "parameters"])

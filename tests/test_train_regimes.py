@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
 from lighten import api
 from lighten.errors import RecipeError
+from lighten.network import lift
 from lighten.train import regime
 from tests import small
 
@@ -17,6 +19,13 @@ def test_a_cnn_that_normalises_batches_learns_by_sgd() -> None:
 
 def test_a_network_that_normalises_layers_learns_by_adamw() -> None:
     assert regime(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))).optimizer == "adamw"
+
+
+def test_a_traced_network_is_known_by_its_operations() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.RMSNorm(4))
+    assert regime(net).optimizer == regime(lift(net, torch.zeros(1, 4))).optimizer == "adamw"
+    batch = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.LayerNorm(4))
+    assert regime(lift(batch, torch.zeros(2, 4))).optimizer == "sgd"
 
 
 def test_batch_statistics_decide_over_layer_norms() -> None:

@@ -88,12 +88,14 @@ def recurrent(
     op: Op, x: Tensor, w: Tensor, r: Tensor, b: Tensor | None = None, rb: Tensor | None = None
 ) -> Tensor:
     """One direction of one layer over `[n, t, f]`, from a state of zeros."""
-    held = [w, r, *(bias for bias in (b, rb) if bias is not None)]
+    biased = b is not None or rb is not None
+    none = w.new_zeros(len(w))
+    held = [w, r, *(none if bias is None else bias for bias in (b, rb) if biased)]
     zeros = x.new_zeros(1, len(x), r.shape[1])
     first: Any = (zeros, zeros) if op["function"] == "lstm" else zeros
     way = x.flip(1) if op["reverse"] else x
     call = getattr(torch, op["function"])
-    y: Tensor = call(way, first, held, b is not None, 1, 0.0, False, False, True)[0]
+    y: Tensor = call(way, first, held, biased, 1, 0.0, False, False, True)[0]
     return y.flip(1) if op["reverse"] else y
 
 

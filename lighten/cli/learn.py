@@ -46,8 +46,8 @@ def train(
     with show.progress() as progress:
         task = api.load_task(data, seed=seed, skip_corrupt=skip_corrupt, progress=progress)
         net = api.load_network(network, weights=weights, task=task, seed=seed)
-        started = weights is not None or network.startswith("hf:")
-        training = api.usual_training(net, task, optimizer, started)
+        fresh = weights is None and (network.startswith("zoo:") or ".py:" in network)
+        training = api.usual_training(net, task, optimizer, started=not fresh)
         training = replace(training, epochs=epochs, batch=samples, lr=lr or training.lr, seed=seed)
         checkpoint = output.with_name(f".{output.name}.checkpoint")
         if not resume:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from lighten.errors import DataError
 
@@ -39,7 +40,7 @@ OPTIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "scale": (float, "a number such as 255"),
     "size": (_pixels, "a number of pixels from 1 to 4096"),
     "length": (_tokens, "a number of tokens from 2 to 8192"),
-    "vocab": (str, "a tokenizer.json or vocab.txt"),
+    "vocab": (unquote, "a tokenizer.json or vocab.txt"),
 }
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def with_tokenizer(
     if found is None:
         return spec
     rest = [part for part in query.split("&") if part and part not in named]
-    return f"{place}?{'&'.join([*rest, f'vocab={found}'])}"
+    return f"{place}?{'&'.join([*rest, f'vocab={quote(str(found))}'])}"
 
 
 def read_text(path: Path, options: Mapping[str, Any], seed: int, batch: int) -> Task:

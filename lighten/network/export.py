@@ -17,12 +17,10 @@ from torch import Tensor, fx, nn
 
 from lighten.errors import NetworkError
 from lighten.network.regions import without_regions
+from lighten.network.walk import shares_memory
 from lighten.network.written import fold_written
 
 aten = torch.ops.aten
-
-# Ops that may return their argument's memory without saying so in their schema.
-ALIASING = {"flatten", "reshape", "contiguous", "dropout", "feature_dropout", "to", "type_as"}
 
 
 def export(net: nn.Module, examples: tuple[Tensor, ...]) -> fx.GraphModule:
@@ -179,15 +177,6 @@ def _written(node: fx.Node) -> fx.Node | None:
     return first if isinstance(first, fx.Node) and first.op != "get_attr" else None
 
 
-def _shares_memory(node: fx.Node) -> bool:
-    """Whether the node may return its first argument's memory (a view)."""
-    schema = getattr(node.target, "_schema", None)
-    if node.op != "call_function" or schema is None:
-        return False
-    short = schema.name.removeprefix("aten::")
-    return short in ALIASING or any(result.alias_info is not None for result in schema.returns)
-
-
 def _writes_through_views(graph: fx.Graph) -> bool:
     """Whether a write in place is seen through another name of the same memory."""
     order = {node: index for index, node in enumerate(graph.nodes)}
@@ -196,7 +185,7 @@ def _writes_through_views(graph: fx.Graph) -> bool:
     for node in graph.nodes:
         target, first = _written(node), node.args[0] if node.args else None
         value[node] = value[target] if target is not None else node
-        shares = isinstance(first, fx.Node) and (target is not None or _shares_memory(node))
+        shares = isinstance(first, fx.Node) and (target is not None or shares_memory(node))
         memory[node] = memory[first] if shares else node  # type: ignore[index]
         if target is None:
             continue

@@ -43,6 +43,8 @@ def pad(step: Step) -> Flow:
     mode = step.arguments.get("mode", "constant")
     if mode == "constant":
         return padded(step)
+    if mode == "circular" and min(step["pad"]) < 0:
+        raise Unsupported("circular padding by less than nothing is not supported")
     x = step.flow("self")
     for number, (begin, end) in enumerate(zip(step["pad"][::2], step["pad"][1::2], strict=True)):
         if begin or end:

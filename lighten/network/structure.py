@@ -18,11 +18,24 @@ from lighten.core.files import write_bytes
 from lighten.errors import NetworkError, WeightsError
 from lighten.network.lift import Lifted, assemble
 from lighten.network.weights import said, save_weights
-from lighten.network.written_form import called, named, read, written
+from lighten.network.written_form import (
+    called,
+    check_keywords,
+    dotted,
+    identifier,
+    named,
+    read,
+    written,
+)
 
 WEIGHTS, STRUCTURE = "weights.safetensors", "structure.safetensors"
 VERSION = 1
 Json = Mapping[str, Any]
+# what a structure that makes no sense ends in, somewhere between its text and a graph
+MALFORMED = (
+    *(LookupError, TypeError, ValueError, AttributeError),
+    *(RuntimeError, ArithmeticError, AssertionError),
+)
 
 CONV = "in_channels out_channels kernel_size stride padding dilation groups padding_mode".split()
 BATCH_NORM = "num_features eps momentum affine track_running_stats".split()
@@ -49,7 +62,10 @@ def save_network(module: nn.Module, folder: Path) -> None:
     if not isinstance(module, fx.GraphModule):
         raise NetworkError(f"A {type(module).__name__} must be traced before it can be stored.")
     constants = _constants(module)
-    text = json.dumps(_described(module, constants))
+    try:
+        text = json.dumps(_described(module, constants))
+    except MALFORMED as error:
+        raise NetworkError(f"The network has no written form: {said(error)}.") from error
     data = save(
         {n: v.detach().contiguous().clone() for n, v in constants.items()}, {"lighten": text}
     )
@@ -79,7 +95,7 @@ def read_network(folder: Path) -> Lifted:
         return _built(told, constants, _weights(folder / WEIGHTS)).eval()
     except (SafetensorError, OSError) as error:
         raise NetworkError(f"{path} is not a whole safetensors file: {said(error)}.") from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+    except MALFORMED as error:
         raise NetworkError(f"{path} does not hold a network: {said(error)}.") from error
 
 
@@ -133,10 +149,20 @@ def _kind(module: nn.Module) -> str:
 
 def _layer(module: nn.Module) -> dict[str, Any]:
     kind = _kind(module)
-    settings = {name: getattr(module, name) for name in STOCK[kind]}
+    settings = {name: _setting(getattr(module, name)) for name in STOCK[kind]}
     if kind.startswith(BIASED):
         settings["bias"] = getattr(module, "bias", None) is not None
-    return {"kind": kind, **settings}
+    layer = {"kind": kind, **settings}
+    if set(_part(layer).state_dict()) != set(module.state_dict()):
+        raise NetworkError(f"A {type(module).__name__} holds more than a {kind} does.")
+    return layer
+
+
+def _setting(value: Any) -> Any:
+    """A layer's setting as JSON; sizes become lists, text stays text."""
+    if isinstance(value, tuple):
+        return [_setting(item) for item in value]
+    return value if isinstance(value, str) else written(value)
 
 
 def _constants(module: nn.Module) -> dict[str, Tensor]:
@@ -180,9 +206,9 @@ def _output(graph: fx.Graph) -> Any:
 
 def _built(told: Json, constants: Json, weights: dict[str, Tensor]) -> Lifted:
     tree = nn.Module()
-    for path, layer in told["modules"].items():
-        part = tree.get_submodule(layer["same"]) if "same" in layer else _part(layer)
-        _owner(tree, path).add_module(path.rpartition(".")[2], part)
+    for place, layer in told["modules"].items():
+        part = tree.get_submodule(dotted(layer["same"])) if "same" in layer else _part(layer)
+        _owner(tree, place).add_module(place.rpartition(".")[2], part)
     for kind, source in (("parameters", weights), ("buffers", weights), ("constants", constants)):
         for name in told[kind]:
             _hold(_owner(tree, name), name.rpartition(".")[2], source[name], kind)
@@ -210,7 +236,7 @@ def _part(layer: Json) -> nn.Module:
 
 def _owner(tree: nn.Module, path: str) -> nn.Module:
     """The module that holds what lies at `path`."""
-    return tree.get_submodule(path.rpartition(".")[0])
+    return tree.get_submodule(dotted(path).rpartition(".")[0])
 
 
 def _hold(owner: nn.Module, leaf: str, value: Tensor, kind: str) -> None:
@@ -232,18 +258,23 @@ def _fill(tree: nn.Module, weights: dict[str, Tensor]) -> None:
 def _graph(told: Json, tree: nn.Module) -> fx.Graph:
     graph = fx.Graph()
     nodes: dict[str, fx.Node] = {}
-    layers = dict(tree.named_modules())
+    layers = {place for place, layer in tree.named_modules(remove_duplicate=False) if _kind(layer)}
+    tensors = {name for name, _ in tree.named_parameters(remove_duplicate=False)}
+    tensors |= {name for name, _ in tree.named_buffers(remove_duplicate=False)}
     for form in told["nodes"]:
+        name, args = identifier(form["name"]), tuple(read(item, nodes) for item in form["args"])
+        kwargs = {key: read(item, nodes) for key, item in form["kwargs"].items()}
         op, target = form["op"], form["target"]
         if op == "call_function":
             target = called(target)
-        elif op == "call_module" and not _kind(layers[target]):
-            raise NetworkError(f"{target} is called, but is no layer.")
-        elif op not in ("call_module", "get_attr", "placeholder"):
-            raise NetworkError(f"A stored network has no {op!r}.")
-        args = tuple(read(item, nodes) for item in form["args"])
-        kwargs = {name: read(item, nodes) for name, item in form["kwargs"].items()}
-        nodes[form["name"]] = graph.create_node(op, target, args, kwargs, form["name"])
+            check_keywords(target, kwargs)
+        elif op == "placeholder":
+            target = identifier(target)
+        elif target not in {"call_module": layers, "get_attr": tensors}.get(op, ()):
+            raise NetworkError(f"A stored network has no {op!r} of {str(target)[:40]!r}.")
+        if (kwargs and op != "call_function") or (args and op in ("placeholder", "get_attr")):
+            raise NetworkError(f"A {op!r} takes no such arguments.")
+        nodes[name] = graph.create_node(op, target, args, kwargs, name)
     graph.output(read(told["output"], nodes))
     graph.lint()
     return graph

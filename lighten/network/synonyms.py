@@ -67,12 +67,14 @@ def _permuted(node: fx.Node, order: list[int]) -> fx.Node:
 
 
 def _baddbmm(node: fx.Node) -> fx.Node:
-    """bias + a · b."""
+    """bias + a · b; a bias that counts nothing is not read, whatever it holds."""
     graph, named = node.graph, bound(node)
     product = graph.call_function(aten.bmm.default, (named["batch1"], named["batch2"]))
     bias = named["self"]
     if named["alpha"] != 1:
         product = graph.call_function(aten.mul.Tensor, (product, named["alpha"]))
+    if named["beta"] == 0:
+        return product
     if named["beta"] != 1:
         bias = graph.call_function(aten.mul.Tensor, (bias, named["beta"]))
     return graph.call_function(aten.add.Tensor, (bias, product))

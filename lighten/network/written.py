@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from lighten.network.walk import ancestors
+from lighten.network.walk import ancestors, memory_of, writes
 
 aten = torch.ops.aten
 
@@ -22,13 +22,9 @@ def fold_written(module: fx.GraphModule) -> None:
     that every reader outside finds the numbers it would have found.
     """
     graph = module.graph
-    steady = _constants(module, {node for node in graph.nodes if _is_fresh(node)})
-    writes = [node for node in steady if _mutates(node)]
-    if not writes:
+    steady = _steady(module)
+    if not any(writes(node) for node in steady):
         return
-    # a new tensor that nothing is written into stays: one of its sizes may be the batch's
-    reached = set().union(*(ancestors(node) for node in writes))
-    steady = _constants(module, {node for node in reached if _is_fresh(node)})
     values: dict[fx.Node, Any] = {}
     made: dict[fx.Node, list[tuple[Tensor, str]]] = {}
     for node in list(graph.nodes):
@@ -47,15 +43,28 @@ def fold_written(module: fx.GraphModule) -> None:
             graph.erase_node(node)
 
 
-def _constants(module: fx.GraphModule, fresh: set[fx.Node]) -> set[fx.Node]:
-    """What no input reaches; `fresh` are the new tensors that count as such."""
+def _steady(module: fx.GraphModule) -> set[fx.Node]:
+    """The constants to compute. A new tensor that nothing is written into is none of them: one of
+    its sizes may be the batch's. Nor is what an input is written into, there or further on.
+    """
+    fresh = {node for node in module.graph.nodes if _is_fresh(node)}
+    steady = _constants(module, fresh, set())
+    reached = set().union(*(ancestors(node) for node in steady if writes(node)))
+    flowing = [node for node in module.graph.nodes if writes(node) and node not in steady]
+    moved = set().union(*(memory_of(node) for node in flowing))
+    moved = {node for node in moved if node.op == "call_function"}
+    return _constants(module, fresh & reached, moved)
+
+
+def _constants(module: fx.GraphModule, fresh: set[fx.Node], moved: set[fx.Node]) -> set[fx.Node]:
+    """What no input reaches; `fresh` are new tensors that count as such, `moved` do not."""
     parameters = dict(module.named_parameters(remove_duplicate=False))
     found: set[fx.Node] = set()
     for node in module.graph.nodes:
         if node.op == "get_attr":
             if str(node.target) not in parameters:
                 found.add(node)
-        elif node.op == "call_function" and not _draws(node):
+        elif node.op == "call_function" and node not in moved and not _draws(node):
             if node in fresh or all(source in found for source in node.all_input_nodes):
                 found.add(node)
     return found
@@ -71,11 +80,6 @@ def _is_fresh(node: fx.Node) -> bool:
 def _draws(node: fx.Node) -> bool:
     """Whether the result is random."""
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-
-
-def _mutates(node: fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return node.op == "call_function" and schema is not None and bool(schema.is_mutable)
 
 
 def _value(module: fx.GraphModule, node: fx.Node, values: dict[fx.Node, Any]) -> Any:

@@ -1,13 +1,19 @@
 """The arguments and targets of a graph's nodes as JSON, and back; nothing else is ever called.
 
+`fx` turns a graph into Python source, so whatever is read is held to a form that cannot be code:
+names are identifiers, text is plain, and an operation is one that computes tensors from tensors.
+
 Numbers, text, None and lists stand as they are. Everything else is a mapping with one key that
 says what it is: `{"node": "relu"}`, `{"tuple": […]}`, `{"dtype": "float32"}`.
 """
 
 from __future__ import annotations
 
+import keyword
 import math
+import numbers
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -20,7 +26,9 @@ from lighten.errors import NetworkError
 Json = Any
 NAMESPACES = ("aten", "lighten")
 OPERATORS = ("getitem", "add", "sub", "mul", "floordiv", "truediv", "mod", "neg")
-READS_FILES = ("from_file",)  # the one functional op that opens a path it is given
+# operations without a tensor among their arguments that a network may call
+CREATION = "arange empty eye full linspace ones scalar_tensor zeros".split()
+PLAIN = re.compile(r"[\w .:/+-]*")
 TORCH: dict[str, type] = {  # kind → its type
     "dtype": torch.dtype,
     "layout": torch.layout,
@@ -32,12 +40,24 @@ def _short(value: Any) -> str:
     return str(value).removeprefix("torch.")
 
 
+def _simple(value: Any) -> Json:
+    """What JSON has a form for: None, truth, numbers of any library, text, lists."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, list):
+        return [written(item) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+
+
 # kind → its type, and how a value of it is written
 WRITERS: dict[str, tuple[Any, Callable[[Any], Json]]] = {
     "node": (fx.Node, lambda node: node.name),
-    "float": (float, repr),
     "tuple": (tuple, lambda items: [written(item) for item in items]),
-    "dict": (Mapping, lambda items: {str(key): written(item) for key, item in items.items()}),
+    "dict": (Mapping, lambda items: {plain(k): written(item) for k, item in items.items()}),
     "slice": (slice, lambda s: [written(part) for part in (s.start, s.stop, s.step)]),
     "device": (torch.device, lambda device: device.type),
     **{kind: (type_, _short) for kind, type_ in TORCH.items()},
@@ -50,12 +70,8 @@ def written(value: Any) -> Json:
     >>> written((1, torch.float32, slice(0, None)))
     {'tuple': [1, {'dtype': 'float32'}, {'slice': [0, None, None]}]}
     """
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, list):
-        return [written(item) for item in value]
-    if isinstance(value, float) and math.isfinite(value):
-        return value
+    if value is None or isinstance(value, bool | str | list | numbers.Real):
+        return _simple(value)
     for kind, (type_, write) in WRITERS.items():
         if isinstance(value, type_):
             return {kind: write(value)}
@@ -69,7 +85,7 @@ def read(form: Json, nodes: Mapping[str, fx.Node]) -> Any:
     if isinstance(form, list):
         return [read(item, nodes) for item in form]
     if not isinstance(form, dict):
-        return form
+        return form if not isinstance(form, str) else plain(form)
     if len(form) != 1:
         raise NetworkError(f"A written argument must have one key, but has {len(form)}.")
     ((kind, value),) = form.items()
@@ -89,7 +105,7 @@ READERS: dict[str, Callable[[Any, Mapping[str, fx.Node]], Any]] = {
     "node": lambda name, nodes: nodes[name],
     "float": lambda text, _: float(text),
     "tuple": lambda items, nodes: tuple(read(item, nodes) for item in items),
-    "dict": lambda items, nodes: {key: read(item, nodes) for key, item in items.items()},
+    "dict": lambda items, nodes: {plain(key): read(item, nodes) for key, item in items.items()},
     "slice": lambda parts, nodes: slice(*(read(part, nodes) for part in parts)),
     "device": lambda kind, _: torch.device(kind),
 }
@@ -106,14 +122,54 @@ def named(function: Any) -> str:
 
 
 def called(name: str) -> Any:
-    """The function of that name, if it is one that computes its results and does nothing else."""
+    """The function of that name, if it computes its results from tensors and does nothing else."""
     space, _, rest = name.partition(".")
     if space == "operator" and rest in OPERATORS:
         return getattr(operator, rest)
     packet, _, overload = rest.partition(".")
     found: Any = None
-    if space in NAMESPACES and packet.isidentifier() and packet not in READS_FILES:
+    if space in NAMESPACES and packet.isidentifier():
         found = getattr(getattr(getattr(torch.ops, space), packet, None), overload, None)
-    if not isinstance(found, torch._ops.OpOverload) or found._schema.is_mutable:
+    if not isinstance(found, torch._ops.OpOverload) or not _computes(found):
         raise NetworkError(f"{name!r} is not an operation that a stored network may call.")
     return found
+
+
+def _computes(op: Any) -> bool:
+    schema = op._schema
+    if schema.is_mutable or not schema.returns:
+        return False
+    if any(argument.name == "filename" for argument in schema.arguments):
+        return False
+    reads = any("Tensor" in str(argument.type) for argument in schema.arguments)
+    return reads or op._opname in CREATION
+
+
+def check_keywords(function: Any, given: Mapping[str, Any]) -> None:
+    """NetworkError where a call names an argument that the operation does not have."""
+    schema = getattr(function, "_schema", None)
+    known = {argument.name for argument in schema.arguments} if schema is not None else set()
+    for name in given:
+        if name not in known:
+            raise NetworkError(f"{function} has no argument {name[:40]!r}.")
+
+
+def identifier(name: Any) -> str:
+    """A node's name. NetworkError where it is none."""
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        raise NetworkError(f"{str(name)[:40]!r} is not the name of a value.")
+    return name
+
+
+def dotted(name: Any) -> str:
+    """A module's or tensor's path. NetworkError where it is none."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):
+        raise NetworkError(f"{str(name)[:40]!r} is not the path of a layer or tensor.")
+    return name
+
+
+def plain(text: Any) -> str:
+    """Text without quotes, brackets and the like. NetworkError for any other."""
+    if not isinstance(text, str) or not PLAIN.fullmatch(text):
+        raise NetworkError(f"The text {str(text)[:40]!r} has no written form.")
+    return text

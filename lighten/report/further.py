@@ -87,7 +87,7 @@ def _entry(entry: Json, summary: Json) -> Markup:
 
 
 def _names(each: Json) -> Sequence[str]:
-    """The first layer of a group stands for it; a block for all that lies in it."""
+    """The place, under the name that the layers' table has for it."""
     return [str(each["place"])]
 
 

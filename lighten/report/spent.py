@@ -18,6 +18,7 @@ KINDS = {
     "conv": "convolutions",
     "conv_transpose": "transposed convolutions",
     "linear": "linear layers",
+    "recurrent": "recurrent layers",
     "matmul": "products of activations",
     "pool": "pooling",
     "reduce": "means and sums",

@@ -64,6 +64,8 @@ def latency_line(pairs: Sequence[tuple[float, float]], typical: float) -> tuple[
 def loss_factors(space: Space, trials: Sequence[Trial]) -> dict[str, float]:
     """Kind of evidence → nats measured after training per nat that it stands for."""
     names = sorted({kind for kinds in space.evidence for kind in kinds})
+    if not names:
+        return {}
     grounds = [space.grounds(space.choice(t.recipe.without_training())) for t in trials]
     parts = np.array([[ground.get(name, 0.0) for name in names] for ground in grounds])
     measured = np.array([max(trial.predicted["divergence"], 0.0) for trial in trials])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import fx, nn
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,16 @@ def regime(module: nn.Module, names_samples: bool = True) -> Regime:
     >>> regime(nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))).optimizer
     'adamw'
     """
-    kinds = [type(m) for m in module.modules()]
-    batches = any(issubclass(kind, nn.modules.batchnorm._BatchNorm) for kind in kinds)
-    layers = any(
-        issubclass(kind, nn.Embedding) or kind.__name__.endswith(("LayerNorm", "RMSNorm"))
-        for kind in kinds
-    )
-    if layers and not batches:
+    kinds = [kind.__name__ for part in module.modules() for kind in type(part).__mro__]
+    if isinstance(module, fx.GraphModule):  # in which a class of one's own is only its operations
+        kinds += [str(node.target) for node in module.graph.nodes if node.op == "call_function"]
+    if any(_is(kind, "layernorm", "rmsnorm", "embedding") for kind in kinds) and not any(
+        _is(kind, "batchnorm") for kind in kinds
+    ):
         return ADAMW
     return SGD if names_samples else BRISK
+
+
+def _is(kind: str, *names: str) -> bool:
+    """Whether a class or operation is one of these: `LayerNorm`, `aten.layer_norm.default`."""
+    return any(name in kind.replace("_", "").lower() for name in names)

@@ -56,13 +56,24 @@ def call_recurrent(a: Arguments) -> list[Tensor]:
     """The states `[time, ways, n, hidden]`, the last state, and an LSTM's last cell."""
     layer: Any = a.layer
     x, back = a.tensor(0), a.get("direction") == "reverse"
-    started = [a.tensor(i) for i in (5, 6) if a.has(i) and not _is_zero(a.values[i])]
-    first = [] if not started else [tuple(started) if isinstance(layer, nn.LSTM) else started[0]]
-    y, last = layer(x.flip(0) if back else x, *first)
+    y, last = layer(
+        x.flip(0) if back else x, _started(a, x, 2 if isinstance(layer, nn.LSTM) else 1)
+    )
     y = y.flip(0) if back else y
     ways = 1 + layer.bidirectional
     y = y.reshape(y.shape[0], y.shape[1], ways, layer.hidden_size).permute(0, 2, 1, 3)
     return [y, *(last if isinstance(last, tuple) else (last,))]
+
+
+def _started(a: Arguments, x: Tensor, states: int) -> Any:
+    """The first state and an LSTM's first cell, zeros for the one that is absent; None for none."""
+    layer: Any = a.layer
+    given = [a.tensor(i) if a.has(i) and not _is_zero(a.values[i]) else None for i in (5, 6)]
+    if all(state is None for state in given[:states]):
+        return None
+    zeros = x.new_zeros(1 + layer.bidirectional, x.shape[1], layer.hidden_size)
+    found = [zeros if state is None else state for state in given[:states]]
+    return tuple(found) if states > 1 else found[0]
 
 
 def _is_zero(value: Any) -> bool:
