@@ -53,10 +53,18 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     report_sample.write(folder / "a-run-with-a-rather-long-name", {"after": after, "threads": 2})
     runs = read([folder / "a", folder / "a-run-with-a-rather-long-name"])
     compared = write_comparison(runs, folder / "compared.html")
-    return {"report": write_report(folder / "a"), "compared": compared}
+    place = f"/home/someone/{'a_folder_without_a_break/' * 5}model?classes=2"
+    told = report_sample.summary()
+    task = {**told["task"], "data": f"{place}&vocab={place}"}
+    report_sample.write(folder / "long", {"network": f"hf:{place}", "task": task})
+    return {
+        "report": write_report(folder / "a"),
+        "long": write_report(folder / "long"),
+        "compared": compared,
+    }
 
 
-@pytest.mark.parametrize("name", ["report", "compared"])
+@pytest.mark.parametrize("name", ["report", "long", "compared"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_sticks_out_and_nothing_is_said_on_the_console(
     chromium: Browser, pages: dict[str, Path], name: str, width: int

@@ -9,7 +9,7 @@ from typing import Any
 
 from lighten.errors import MissingExtra, ProgramError
 
-REST = "(layout)"  # time in nodes that the runtime added: transposes, reorders
+REST = "(layout)"  # time in nodes that the runtime added or fused anew: reorders, skip norms
 ADDED = re.compile(r"(_kernel_time|_token_\d+|_nchwc|/WithoutBiases)$")
 SEPARATORS = "./:_#"
 

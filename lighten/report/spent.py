@@ -27,7 +27,10 @@ KINDS = {
     "softmax": "softmax",
     "cast": "changes of number format",
     "reshape": "changes of shape",
-    "added by the runtime": "layout changes that the runtime added",
+    "transpose": "changes of order",
+    "layer_norm": "layer normalisations",
+    "gather": "look-ups",
+    "added by the runtime": "what the runtime added or fused anew",
 }
 CALL, REST = "the call itself", "what no op accounts for"
 SHOWN = 16  # layers by name
