@@ -55,7 +55,6 @@ CASES = {
         "--epochs 14 --batch 32 --optimizer adamw --lr 0.003",
         latency=0.5,
         drop=1.0,
-        minutes=6,
     ),
     "detection": Case(
         "zoo:grid_detector",

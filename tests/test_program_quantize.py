@@ -203,6 +203,25 @@ def test_carried_values_share_one_scale():
     assert len({id(eight.values[name].params) for name in names}) == 1
 
 
+def test_a_shared_scale_covers_what_a_float_layer_adds():
+    """A U-Net's concat: one part in int8 and above zero, one of a float layer and below it."""
+    rng = np.random.default_rng(0)
+    b = Builder()
+    sliding = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1), "groups": 1}
+    eye = b.store("eye", np.eye(2).reshape(2, 2, 1, 1))
+    minus = b.store("minus", -3.0 * np.eye(2).reshape(2, 2, 1, 1))
+    x = b.input("x", (2, 4, 4))
+    above = b.op("conv", x, eye, **sliding, activation="relu")
+    below = b.op("conv_transpose", above, minus, **sliding, output_padding=(0, 0), activation="")
+    both = b.op("concat", above, below, axis=0)
+    last = b.store("last", np.eye(4).reshape(4, 4, 1, 1))
+    program = b.finish(b.op("conv", both, last, **sliding, activation=""))
+    batch = Batch((rng.standard_normal((32, 2, 4, 4), np.float32),), None)
+    quantized = quantize(program, observe(program, [batch]))
+    (exact,), (coarse,) = (interpret(p, *batch.inputs) for p in (program, quantized))
+    assert np.abs(coarse - exact).max() < 0.02 * np.abs(exact).max()
+
+
 def test_zero_stays_zero_so_padding_is_exact():
     eight = in_int8(PROGRAMS["resnet"]())
     for value in eight.values.values():

@@ -24,7 +24,7 @@ from lighten.program.fuse import drop_unused
 from lighten.program.interpret import activations, rounded
 from lighten.program.ir import Op, Program, Stored
 from lighten.program.reference import REFERENCE
-from lighten.program.spec import integer_values, weights
+from lighten.program.spec import integer_values, operands, weights
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., Mapping[str, Array]]  # run(program, *inputs, keep=names) → name → [n, …]
@@ -130,11 +130,16 @@ def _scales(
     producers = program.producers()
     scales: dict[str, Scale] = {}
     for group in groups(program, names):
-        entering = [name for name in group if not carries(producers[name])] or list(group)
+        entering = [name for name in group if _enters(producers[name], group)] or list(group)
         found = [CALIBRATORS[calibrator](ranges[name], UINT8) for name in entering]
         span = UINT8.span(min(low for low, _ in found), max(high for _, high in found))
         scales.update(dict.fromkeys(group, span))
     return scales
+
+
+def _enters(maker: Op, group: Collection[str]) -> bool:
+    """Whether numbers enter the group there: computed, or moved from what lies outside."""
+    return not carries(maker) or any(name not in group for name in operands(maker))
 
 
 def _with_int8_weights(program: Program, chosen: Collection[str]) -> Program:
