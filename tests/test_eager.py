@@ -140,6 +140,16 @@ CASES: list[Case] = [
     ("resize", "1-D", ((2, 4),), {"size": (7,), "mode": "linear", "align_corners": False}),
     ("gather", "stored indices", ((3, 4, 5), np.array([[0, 3], [1, 1]])), {"axis": 1}),
     ("cast", "", ((3, 4),), {}),
+    *(
+        (
+            "recurrent",
+            f"{name}, reverse {reverse}",
+            ((7, 3), normal(gates * 5, 3), normal(gates * 5, 5), normal(gates * 5)),
+            {"function": name, "reverse": reverse},
+        )
+        for name, gates in (("lstm", 4), ("gru", 3), ("rnn_tanh", 1), ("rnn_relu", 1))
+        for reverse in (False, True)
+    ),
 ]
 
 
