@@ -80,8 +80,11 @@ def options() -> argparse.ArgumentParser:
 
 
 def typed(command: list[str], args: argparse.Namespace) -> list[str]:
-    """The command with the encoder's place named instead of spelled out."""
-    return [word.replace(str(args.model), "MODEL") for word in command]
+    """The command with the encoder's place named instead of spelled out, the data's from here."""
+    places = {str(args.model): "MODEL", str(args.data): common.shown(args.data)}
+    for place, name in places.items():
+        command = [word.replace(place, name) for word in command]
+    return command
 
 
 def again(network: str, data: str, weights: Path) -> tuple[list[common.Row], str]:

@@ -58,7 +58,8 @@ def lift(net: nn.Module, example: Any) -> fx.GraphModule:
     Modules with parameters, and dropout, are called at their original paths; everything between
     them is `torch.ops.aten` functions without in-place writes. The batch size stays free and
     `node.meta["val"]` has the shapes at the example's batch. `example` is a tensor or a tuple of
-    them. Equal to `net` to 1e-6 in eval and train mode, with the same `state_dict` names.
+    them. Equal to `net` to 1e-6 in eval and train mode, with the same `state_dict` names; but
+    dropout between the layers of a recurrent module is lost, as torch drops it while tracing.
 
     NetworkError where it cannot be exported; WeightsError where a parameter is NaN or infinite.
 

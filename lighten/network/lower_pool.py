@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +26,9 @@ def pool(name: str, dims: int) -> Rule:
         strides, pads = spread(step["stride"], dims, kernel), spread(step["padding"], dims)
         if not any(pads) and math.prod(step.shape[1:]) == 1:  # one window: no wider than the input
             kernel = tuple(min(k, size) for k, size in zip(kernel, x.shape[1:], strict=True))
-        return step.emit(
-            "pool",
-            [x.name],
-            step.shape,
+        return _sliding(
+            step,
+            x,
             function=name,
             kernel=kernel,
             strides=strides,
@@ -60,20 +60,20 @@ def adaptive(name: str, dims: int) -> Rule:
             axes = range(len(x.shape) - dims, len(x.shape))
             return step.reduce(x, function_name, axes, keepdims=True)
         kernel = tuple(a // b for a, b in zip(old, new, strict=True))
-        return step.emit(
-            "pool",
-            [x.name],
-            step.shape,
-            function=name,
-            kernel=kernel,
-            strides=kernel,
-            pads=(0,) * (2 * dims),
-            dilations=(1,) * dims,
-            ceil=False,
-            include_pad=False,
-        )
+        return _sliding(step, x, function=name, kernel=kernel, strides=kernel)
 
     return rule
+
+
+def _sliding(step: Step, x: Flow, *, kernel: tuple[int, ...], **more: Any) -> Flow:
+    """One window size for all; by default without padding, dilation or half windows."""
+    usual = {
+        "pads": (0,) * (2 * len(kernel)),
+        "dilations": (1,) * len(kernel),
+        "ceil": False,
+        "include_pad": False,
+    }
+    return step.emit("pool", [x.name], step.shape, kernel=kernel, **{**usual, **more})
 
 
 def uneven(step: Step, x: Flow, axis: int, new: int, name: str) -> Flow:

@@ -40,7 +40,7 @@ MALFORMED = (
 CONV = "in_channels out_channels kernel_size stride padding dilation groups padding_mode".split()
 BATCH_NORM = "num_features eps momentum affine track_running_stats".split()
 # class → the settings it is built from; `bias` is whether there is one
-STOCK: dict[str, list[str]] = {
+SETTINGS: dict[str, list[str]] = {
     **{f"Conv{n}d": CONV for n in (1, 2, 3)},
     **{f"ConvTranspose{n}d": [*CONV, "output_padding"] for n in (1, 2, 3)},
     **{f"BatchNorm{n}d": BATCH_NORM for n in (1, 2, 3)},
@@ -144,12 +144,12 @@ def _kind(module: nn.Module) -> str:
     """The name of the stock class that the module is, or "" for a container."""
     if module._modules:
         return ""  # a parametrised layer, whose weight the graph computes
-    return next((kind.__name__ for kind in type(module).__mro__ if kind.__name__ in STOCK), "")
+    return next((kind.__name__ for kind in type(module).__mro__ if kind.__name__ in SETTINGS), "")
 
 
 def _layer(module: nn.Module) -> dict[str, Any]:
     kind = _kind(module)
-    settings = {name: _setting(getattr(module, name)) for name in STOCK[kind]}
+    settings = {name: _setting(getattr(module, name)) for name in SETTINGS[kind]}
     if kind.startswith(BIASED):
         settings["bias"] = getattr(module, "bias", None) is not None
     layer = {"kind": kind, **settings}
@@ -226,7 +226,7 @@ def _part(layer: Json) -> nn.Module:
     """A container, or a layer without memory, to which the weights bring theirs."""
     if not layer:
         return nn.Module()
-    if layer["kind"] not in STOCK:
+    if layer["kind"] not in SETTINGS:
         raise NetworkError(f"{layer['kind']!r} is not a kind of layer that can be opened.")
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in layer.items() if k != "kind"}
     if not layer["kind"].startswith("Dropout"):
