@@ -24,10 +24,20 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    bodies: Mapping[str, Body] = field(default_factory=dict)
 
     def get(self, attribute: str, default: Any = None) -> Any:
         """An attribute, or `default` where it is absent."""
         return self.attributes.get(attribute, default)
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """What a node runs inside: it sees its inputs and everything made before the node."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)

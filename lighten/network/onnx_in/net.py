@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,27 @@ from torch import Tensor, nn
 
 from lighten.errors import MissingExtra, NetworkError, UnsupportedOps
 from lighten.formats.integer import Integer, Scale
-from lighten.network.onnx_in.arguments import Arguments, Known, Node, NotKnown, Value, as_tensor
+from lighten.network.onnx_in.arguments import (
+    Arguments,
+    Body,
+    Known,
+    Node,
+    NotKnown,
+    Value,
+    as_tensor,
+)
 from lighten.network.onnx_in.arithmetic import ARITHMETIC, DTYPES
+from lighten.network.onnx_in.bodies import BODIES
 from lighten.network.onnx_in.layers import LAYERS, call_layer
 from lighten.network.onnx_in.moves import MOVES
+from lighten.network.onnx_in.parse import (
+    every,
+    initializers,
+    nodes_of,
+    path_of,
+    ranks_of,
+    shape_of,
+)
 from lighten.network.onnx_in.sizes import SIZES, Open, sized
 
 OPSETS = range(9, 27)
@@ -59,18 +77,18 @@ class OnnxNet(nn.Module):
         self.opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         if self.opset not in OPSETS:
             raise NetworkError(f"The ONNX opset must be in 9…26, but is {self.opset}.")
-        self.constants: dict[str, Known] = dict(_initializers(graph))
+        self.constants: dict[str, Known] = dict(initializers(graph))
         self.coded: dict[str, Coded] = {}
         self.from_codes: dict[str, Coded] = {}  # the same, by the name it has in the file
         self.inputs = tuple(i.name for i in graph.input if i.name not in self.constants)
         self.outputs = tuple(o.name for o in graph.output)
         self.shapes = {
-            i.name: (_shape(i), DTYPES.get(i.type.tensor_type.elem_type, torch.float32))
+            i.name: (shape_of(i), DTYPES.get(i.type.tensor_type.elem_type, torch.float32))
             for i in graph.input
             if i.name in self.inputs
         }
-        self.ranks = {v.name: len(_shape(v)) for v in (*graph.input, *graph.value_info)}
-        self.nodes = [node for node in map(_node, graph.node) if not self._folded(node)]
+        self.ranks = dict(ranks_of(graph))
+        self.nodes = self._left(nodes_of(graph))
         self._refuse_unknown()
         self._refuse_other_scales()
         self.layers: dict[str, str] = {}
@@ -79,23 +97,31 @@ class OnnxNet(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         """Run the nodes in their order."""
-        values: dict[str, Value] = dict(self.constants)
-        values |= dict(zip(self.inputs, inputs, strict=True))
-        for node in self.nodes:
-            given = [values[name] if name else None for name in node.inputs]
-            results = self._run(node, given)
-            values |= dict(zip(node.outputs, results, strict=False))
-        found = [values[name] for name in self.outputs]
+        whole = Body(tuple(self.nodes), self.inputs, self.outputs)
+        found = self._run_body(whole, dict(self.constants), inputs)
         tensors = [v if isinstance(v, Tensor) else as_tensor(v) for v in found]
         return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
-    def _run(self, node: Node, given: list[Value | None]) -> list[Value]:
+    def _run_body(
+        self, body: Body, values: dict[str, Value], inputs: Sequence[Value | None]
+    ) -> list[Value]:
+        """A body's outputs; `values` are those it sees, and gains those it makes."""
+        values |= {k: v for k, v in zip(body.inputs, inputs, strict=True) if v is not None}
+        for node in body.nodes:
+            results = self._run(node, values)
+            values |= dict(zip(node.outputs, results, strict=False))
+        return [values[name] for name in body.outputs]
+
+    def _run(self, node: Node, values: dict[str, Value]) -> list[Value]:
+        given = [values[name] if name else None for name in node.inputs]
         path = self.layers.get(node.outputs[0])
         layer = None if path is None else self.get_submodule(path)
         a = Arguments(node, given, self._stored, layer, self.opset)
         try:
             if layer is not None:
                 result: Any = call_layer(a)
+            elif node.kind in BODIES:
+                result = BODIES[node.kind](a, lambda b, x: self._run_body(b, dict(values), x))
             elif node.kind in SIZES and all(v is None or isinstance(v, np.ndarray) for v in given):
                 result = self._sized(a)
             else:
@@ -117,6 +143,18 @@ class OnnxNet(nn.Module):
         return None if path is None else getattr(self, path)
 
     # ── building ──────────────────────────────────────────────────────────────────────────
+
+    def _left(self, nodes: Iterable[Node]) -> list[Node]:
+        """The nodes that are left to run once those on stored numbers have been."""
+        left: list[Node] = []
+        for node in nodes:
+            if not self._folded(node):
+                inside = {
+                    name: replace(body, nodes=tuple(self._left(body.nodes)))
+                    for name, body in node.bodies.items()
+                }
+                left.append(replace(node, bodies=inside))
+        return left
 
     def _folded(self, node: Node) -> bool:
         """Compute a node whose inputs are all stored; whether it was one."""
@@ -140,16 +178,16 @@ class OnnxNet(nn.Module):
     def _refuse_unknown(self) -> None:
         unknown = [
             f"{node.kind} ({node.name})"
-            for node in self.nodes
-            if node.kind not in RULES and node.kind not in SIZES and node.kind not in LAYERS
+            for node in every(self.nodes)
+            if not any(node.kind in table for table in (RULES, SIZES, LAYERS, BODIES))
         ]
         if unknown:
             raise UnsupportedOps("lighten", unknown, "Export the network with other operations.")
 
     def _refuse_other_scales(self) -> None:
         """Codes become reals where they are made, so they must be decoded as they were encoded."""
-        makers = {output: node for node in self.nodes for output in node.outputs}
-        for node in self.nodes:
+        makers = {output: node for node in every(self.nodes) for output in node.outputs}
+        for node in every(self.nodes):
             if node.kind != "DequantizeLinear":
                 continue
             maker = makers.get(node.inputs[0])
@@ -170,7 +208,7 @@ class OnnxNet(nn.Module):
         """Modules for layers, parameters for other stored floats that flows meet."""
         known = self._sizes_only()
         shared: dict[tuple[Any, ...], str] = {}
-        for node in self.nodes:
+        for node in every(self.nodes):
             weights = [self.constants.get(name) for name in node.inputs]
             build = LAYERS.get(node.kind)
             module = None if build is None else build(node, weights, self.ranks)
@@ -181,7 +219,7 @@ class OnnxNet(nn.Module):
                     shared[key] = self._place(node, module)
                 self.layers[node.outputs[0]] = shared[key]
                 continue
-            if node.kind not in RULES and node.kind not in SIZES:
+            if not any(node.kind in table for table in (RULES, SIZES, BODIES)):
                 raise NetworkError(
                     f"{node.kind} {node.name!r} cannot be read: its weights are not stored, or of "
                     "an unusual form."
@@ -194,14 +232,16 @@ class OnnxNet(nn.Module):
     def _sizes_only(self) -> set[str]:
         """Stored numbers that are read as settings: steps, scales, bounds, exponents."""
         settings = ("Clip", "Pad", "Resize", "Upsample", "Pow")
-        found = {n for node in self.nodes if node.kind in settings for n in node.inputs[1:]}
+        found = {n for node in every(self.nodes) if node.kind in settings for n in node.inputs[1:]}
         coding = ("QuantizeLinear", "DequantizeLinear")
-        return found | {n for node in self.nodes if node.kind in coding for n in node.inputs[1:]}
+        return found | {
+            n for node in every(self.nodes) if node.kind in coding for n in node.inputs[1:]
+        }
 
     def _hold(self, name: str, array: Known) -> None:
         if name in self.held:
             return
-        path = self._free(_path(name).replace(".", "_"))
+        path = self._free(path_of(name).replace(".", "_"))
         tensor = as_tensor(array)
         if tensor.numel() > 1:
             self.register_parameter(path, nn.Parameter(tensor))
@@ -214,7 +254,7 @@ class OnnxNet(nn.Module):
         index = 0 if isinstance(module, nn.Embedding) else 1
         weight = node.inputs[index]
         named = re.fullmatch(r"(.+)\.weight", weight)
-        path = self._free(_path(named[1] if named else node.name))
+        path = self._free(path_of(named[1] if named else node.name))
         owner: nn.Module = self
         *parts, leaf = path.split(".")
         for part in parts:
@@ -242,30 +282,6 @@ class OnnxNet(nn.Module):
         return free
 
 
-def _initializers(graph: Any) -> Iterator[tuple[str, Known]]:
-    from onnx import numpy_helper
-
-    for tensor in graph.initializer:
-        yield tensor.name, np.array(numpy_helper.to_array(tensor))
-
-
-def _node(proto: Any) -> Node:
-    from onnx import TensorProto, helper, numpy_helper
-
-    attributes: dict[str, Any] = {}
-    for item in proto.attribute:
-        value = helper.get_attribute_value(item)
-        if isinstance(value, bytes):
-            value = value.decode()
-        elif isinstance(value, TensorProto):
-            value = np.array(numpy_helper.to_array(value))
-        attributes[item.name] = value
-    name = proto.name or f"{proto.op_type}_{proto.output[0]}"
-    domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
-    kind = f"{domain}{proto.op_type}"
-    return Node(kind, name, tuple(proto.input), tuple(proto.output), attributes)
-
-
 def _constant(node: Node) -> Known:
     value = next(iter(node.attributes.values()))
     return value if isinstance(value, np.ndarray) else np.array(value)
@@ -284,14 +300,3 @@ def _codes(node: Node, given: list[Known | None]) -> Coded:
         scale, zero = scale.reshape(()), zero.reshape(())
     form = Integer(8 * codes.dtype.itemsize, codes.dtype.kind == "i", False)
     return codes, form, Scale(scale.astype(np.float32), zero, axis)
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(side.dim_value for side in value.type.tensor_type.shape.dim)
-
-
-def _path(name: str) -> str:
-    """A module path from an ONNX name."""
-    words = [re.sub(r"\W", "_", word) for word in re.split(r"[./]+", name.strip("/")) if word]
-    words = [f"_{word}" if word in ("forward", "training") else word for word in words]
-    return ".".join(words) or "layer"

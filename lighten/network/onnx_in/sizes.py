@@ -132,5 +132,7 @@ SIZES: Mapping[str, Callable[[Arguments], Known]] = {
 
 def sized(a: Arguments) -> Known:
     """The node on known numbers; NumPy gives single ones back bare."""
-    result = SIZES[a.node.kind](a)
-    return result if isinstance(result, np.ndarray) else np.array(result, object)
+    result: Any = SIZES[a.node.kind](a)
+    if isinstance(result, (np.ndarray, np.generic)):
+        return np.asarray(result)
+    return np.array(result, object)
