@@ -34,7 +34,8 @@ from torch import Tensor, nn
 from lighten.core.files import write_json
 from lighten.network import Graph, cut, trace
 
-PEER, RATIO, LIMIT = "Torch-Pruning", 0.3, 40.0  # seconds of processor time
+PEER, RATIO = "Torch-Pruning", 0.3
+LIMIT = 300.0  # seconds of processor time for one network by one library; a quick run's: 40
 FAILED = ("crash", "unfinished")
 Made = Callable[[nn.Module, tuple[Tensor, ...]], nn.Module]
 
@@ -59,12 +60,12 @@ def theirs(case: Case) -> Made:
     return lambda net, inputs: peer.pruned(net, inputs, RATIO, case.usage)
 
 
-def verdict(make: Made, case: Case) -> Verdict:
+def verdict(make: Made, case: Case, limit: float = LIMIT) -> Verdict:
     """What comes of pruning a network by `make`; whatever it raises is a verdict too."""
     net, inputs = case.make()
     judging.prepare_(net, inputs)
-    signal.signal(signal.SIGPROF, _late)
-    signal.setitimer(signal.ITIMER_PROF, LIMIT)
+    signal.signal(signal.SIGPROF, _stopper(limit))
+    signal.setitimer(signal.ITIMER_PROF, limit)
     try:
         return judging.judge(net, make(net, inputs), inputs)
     except TimeoutError as problem:
@@ -76,8 +77,11 @@ def verdict(make: Made, case: Case) -> Verdict:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _late(*_: object) -> None:
-    raise TimeoutError(f"not done after {LIMIT:.0f} s of processor time")
+def _stopper(limit: float) -> Callable[..., None]:
+    def late(*_: object) -> None:
+        raise TimeoutError(f"not done after {limit:.0f} s of processor time")
+
+    return late
 
 
 def row(name: str, case: Case, found: Mapping[str, Verdict]) -> common.Row:
@@ -160,13 +164,16 @@ def main() -> None:
     chosen = quick(CASES) if args.quick else dict(CASES)
     chosen = {name: CASES[name] for name in args.only} if args.only else chosen
     known = {one["case"]: one for path in args.known for one in common.plain_json(path)}
-    rows = []
+    rows, limit = [], 40.0 if args.quick else LIMIT
     for name, case in chosen.items():
         if name in known:
             rows.append(known[name])
             continue
         began = time.monotonic()
-        found = {"lighten": verdict(ours, case), PEER: verdict(theirs(case), case)}
+        found = {
+            "lighten": verdict(ours, case, limit),
+            PEER: verdict(theirs(case), case, limit),
+        }
         rows.append(row(name, case, found))
         both = "; ".join(f"{who}: {said(v)} {v.error:.1e} {v.why}" for who, v in found.items())
         if args.json:
