@@ -119,9 +119,14 @@ def test_what_an_input_is_written_into_is_no_constant(kind: type[nn.Module]) -> 
         assert torch.allclose(lifted(x), net(x), atol=1e-6)
 
 
-def test_dropout_is_never_lost_silently() -> None:
-    with pytest.raises(NetworkError, match="without losing the dropout"):
-        lift(Writes(True, True), torch.randn(1, *SHAPE))
+def test_dropout_is_not_lost_beside_writes_through_views() -> None:
+    net, x = Writes(True, True), torch.randn(2, *SHAPE)
+    lifted = lift(net, x)
+    assert torch.equal(lifted.eval()(x)["a"], net.eval()(x)["a"])
+    torch.manual_seed(0)
+    found = lifted.train()(x)["a"]
+    torch.manual_seed(0)
+    assert torch.equal(found, net.train()(x)["a"]) and not torch.equal(found, net.eval()(x)["a"])
 
 
 def check_equal(net: nn.Module) -> None:

@@ -149,6 +149,48 @@ def test_dropping_blocks() -> None:
     assert trace(small, x).macs == graph.macs - 2 * 48 * 64
 
 
+class Nested(nn.Module):
+    """A residual branch inside another, and one whose sum nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.outer, self.inner, self.unread = (nn.Conv2d(8, 8, 1) for _ in range(3))
+        self.drop = nn.Dropout(0.1)  # kept by the export, with what it reads
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        y = self.outer(x)
+        y = torch.relu(x + (y + self.inner(y)))
+        self.drop(y + self.unread(y))
+        return y * 2
+
+
+def test_dropping_blocks_inside_each_other_and_one_that_nothing_reads() -> None:
+    graph, x = trace(settled(Nested()), torch.randn(1, *SHAPE)), torch.randn(2, *SHAPE)
+    names = {block.name for block in graph.blocks}
+    assert len(names) == 3
+    assert check_exact(graph, {}, sorted(names), x) < 1e-10
+    assert {name.split(".")[0] for name, _ in cut(graph, {}, names).named_parameters()} == {"stem"}
+
+
+class Singled(nn.Module):
+    """Both channels are taken one by one and put together again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 2, 3, padding=1), nn.Conv2d(2, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return self.head(torch.cat([x[:, ::2] * 2, x[:, 1::2]], 1))
+
+
+def test_a_slice_taken_alone_is_never_cut_away() -> None:
+    graph = trace(settled(Singled()), torch.randn(1, *SHAPE))
+    assert [group.size for group in graph.groups] == [1, 1]
+
+
 def test_wrong_requests_are_named() -> None:
     graph = graph_of("Residual")
     for keep, drop, message in (

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from lighten.errors import NetworkError
+from lighten.network import dropouts
 from lighten.network.regions import without_regions
 from lighten.network.walk import shares_memory
 from lighten.network.written import fold_written
@@ -64,9 +65,10 @@ def _exported(net: nn.Module, examples: tuple[Tensor, ...], free: Any) -> fx.Gra
             without_regions(module)
             fold_written(module)
             if _writes_through_views(module.graph):
-                _refuse_dropout(module.graph)
+                dropouts.hide_(program.graph)
                 module = program.run_decompositions({}).module(check_guards=False)
                 without_regions(module)
+                dropouts.show_(module.graph)
             return module
     except NetworkError:
         raise
@@ -194,17 +196,6 @@ def _writes_through_views(graph: fx.Graph) -> bool:
                 if any(order[user] > order[node] for user in other.users):
                     return True
     return False
-
-
-def _refuse_dropout(graph: fx.Graph) -> None:
-    """torch's functionalisation would silently remove dropout, which training needs where p > 0."""
-    dropouts = [node for node in graph.nodes if "dropout" in str(node.target)]
-    if any(node.args[1] != 0 for node in dropouts):
-        raise NetworkError(
-            "The network writes in place into a part of a tensor and uses dropout; this cannot be "
-            "exported without losing the dropout.",
-            "Write the new values out of place, for instance with torch.cat or torch.where.",
-        )
 
 
 def without_writes(graph: fx.Graph) -> None:

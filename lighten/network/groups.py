@@ -58,7 +58,7 @@ def couple(state: Labelling) -> tuple[tuple[Group, ...], Coupling, Reasons]:
     tensors = {node.name: _axes(state, value) for node, value in state.values.items()}
     first = _firsts(sides)
     made: dict[frozenset[object], list[int]] = defaultdict(list)
-    for label, signature in _signatures(sides, tensors).items():
+    for label, signature in _signatures(sides, tensors, _single(state)).items():
         if label not in frozen and label in first:
             made[signature].append(label)
     groups: list[Group] = []
@@ -126,8 +126,18 @@ def _axes(state: Labelling, value: object) -> Axis | tuple[Axis | None, ...] | N
     return _axis(state, value) if isinstance(value, Tensor) else None
 
 
+def _single(state: Labelling) -> dict[str, list[int]]:
+    """Node → the classes of its results that are one slice as a whole: they cannot lose it."""
+    found: dict[str, list[int]] = {}
+    for node, value in state.values.items():
+        items = value if isinstance(value, (list, tuple)) else [value]
+        labels = [state.atoms.find(v) for v in items if isinstance(v, Tensor) and v.numel()]
+        found[node.name] = [int(x.flatten()[0]) for x in labels if not varying(compressed(x))]
+    return found
+
+
 def _signatures(
-    sides: Sequence[_Side], tensors: Mapping[str, object]
+    sides: Sequence[_Side], tensors: Mapping[str, object], single: Mapping[str, Sequence[int]]
 ) -> dict[int, frozenset[object]]:
     """Class → all places it occurs in, with multiplicity; only classes that lie in a parameter."""
     places: dict[int, list[object]] = defaultdict(list)
@@ -140,6 +150,10 @@ def _signatures(
                 for label, count in Counter(axis.classes.tolist()).items():
                     if label in places:
                         places[label].append((name, index, count))
+    for name, labels in single.items():
+        for label in labels:
+            if label in places:
+                places[label].append((name, "whole"))
     return {label: frozenset(found) for label, found in places.items()}
 
 

@@ -140,16 +140,17 @@ def sliced(value: Tensor, axes: Sequence[Axis], gone: Tensor) -> Tensor:
 
 def drop_(module: fx.GraphModule, graph: Graph, drop: Sequence[str]) -> None:
     """Remove residual branches: the add gives way to its shortcut, dead code and modules vanish."""
-    for block in graph.blocks:
-        if block.name not in drop:
+    chosen = [block for block in graph.blocks if block.name in drop]
+    for block in chosen:
+        add = next((node for node in module.graph.nodes if node.name == block.add), None)
+        if add is None:  # it went with a block around it, or nothing read it
             continue
-        add = next(node for node in module.graph.nodes if node.name == block.add)
         shortcut = shortcut_of(add)
         assert shortcut is not None, "a block's add has a shortcut"
         add.replace_all_uses_with(shortcut)
         _erase_dead_(module.graph)
-        for layer in block.layers:
-            _delete_(module, layer)
+    for layer in dict.fromkeys(layer for block in chosen for layer in block.layers):
+        _delete_(module, layer)
 
 
 def _erase_dead_(graph: fx.Graph) -> None:
