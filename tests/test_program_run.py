@@ -20,6 +20,7 @@ from lighten.formats import UINT8
 from lighten.program import Builder, Program, check, fuse, interpret, read_metadata, to_onnx
 from lighten.program.build import empty
 from lighten.program.fuse import PASSES
+from lighten.program.interpret import activations
 from lighten.program.spec import FUNCTIONS
 from tests.programs import resnet
 from tests.random_programs import SHAPES, STEPS, random_program
@@ -35,13 +36,24 @@ QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 def run_onnx(program: Program, *inputs: np.ndarray) -> list[np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(to_onnx(program), options)
+    # onnxruntime 1.31 moves a transpose past a linear Resize, which it then refuses to run
+    session = onnxruntime.InferenceSession(
+        to_onnx(program), options, disabled_optimizers=["TransposeOptimizer"]
+    )
     return session.run(None, dict(zip(program.inputs, inputs, strict=True)))
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> float:
+def difference(a: np.ndarray, b: np.ndarray, summed: float = 0.1) -> float:
     """Relative to the largest; sums that cancel to nothing are compared with what was summed."""
-    return float(np.abs(a - b).max() / max(np.abs(b).max(), 0.1))
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), summed))
+
+
+def largest_read(program: Program, inputs: list[np.ndarray]) -> float:
+    """The largest number that the op before the output reads."""
+    read = [
+        name for name in program.producers()[program.outputs[0]].inputs if name in program.values
+    ]
+    return max(float(np.abs(x).max()) for x in activations(program, *inputs, keep=read).values())
 
 
 def agree(program: Program, samples: int = 3) -> None:
@@ -50,13 +62,15 @@ def agree(program: Program, samples: int = 3) -> None:
     inputs = [rng.normal(size=(samples, *program.values[i].shape)) for i in program.inputs]
     (exact,) = interpret(program, *inputs)
     # an ill-conditioned program loses more than 1e-5 in float32 whoever runs it
-    bound = max(1e-5, 10 * difference(interpret(program, *inputs, dtype=np.float32)[0], exact))
+    rounded = interpret(program, *inputs, dtype=np.float32)[0]
+    bound = max(1e-5, 10 * difference(rounded, exact))
+    summed = largest_read(program, inputs)
     assert exact.shape == (samples, *program.values[program.outputs[0]].shape)
     for one_pass in PASSES:
         program = check(one_pass(program))
         assert difference(interpret(program, *inputs)[0], exact) < bound, one_pass.__name__
     (found,) = run_onnx(program, *(x.astype(np.float32) for x in inputs))
-    assert difference(found, exact) < bound
+    assert difference(found, exact, summed) < bound
 
 
 @pytest.mark.parametrize("step", STEPS)

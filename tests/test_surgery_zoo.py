@@ -16,8 +16,8 @@ QUICK = ("lenet5", "digits_cnn", "resnet20", "shufflenet_v2", "unet")
 
 def shape(name: str) -> tuple[int, ...]:
     """The network's own input shape, ImageNet's made small."""
-    channels, height, width = TABLE[name].input_shape
-    return (channels, min(height, 64), min(width, 64))
+    channels, *sides = TABLE[name].input_shape
+    return (channels, *(min(side, 64) for side in sides))
 
 
 @pytest.mark.parametrize(
