@@ -10,7 +10,7 @@ import pytest
 import lighten
 
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "ray", "scipy", "sklearn", "PIL", "tokenizers")
-TORCH_FREE = ("core", "formats", "metrics", "program", "data", "measure", "errors")
+TORCH_FREE = ("core", "formats", "algebra", "metrics", "program", "data", "measure", "errors")
 
 
 def loaded_after(statement: str) -> list[str]:
