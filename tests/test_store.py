@@ -346,6 +346,47 @@ def test_overlapping_and_missing_sections_are_refused() -> None:
             container.write({name: b""})
 
 
+COUNTS = (None, "1", True, 0.5, 1.0, [1], [], -1, 2**31, 2**64, {"scalar": "int8", "value": -1})
+TUPLES = (None, "11", True, 1, [0.5], [True], ["1"], [[1]], [2**31], [-(2**31)], {"list": [None]})
+NUMBERS_NOT = (None, "1", True, [1.0], {"list": []}, {"scalar": "bool", "value": True})
+WRONG: dict[str, tuple[Any, ...]] = {  # attribute → forms that no op may have there
+    **dict.fromkeys(("strides", "dilations", "kernel", "size"), (*TUPLES, [0], [1, -1])),
+    **dict.fromkeys(("output_padding", "shape", "permutation", "reduce.axes"), (*TUPLES, [-1])),
+    "pads": TUPLES,
+    **dict.fromkeys(("groups", "layer_norm.axes", "step"), (*COUNTS, 0)),
+    "axis": COUNTS,
+    **dict.fromkeys(("start", "stop"), (None, "1", True, 1.0, [1], 2**63)),
+    **dict.fromkeys(("low", "high", "slope", "value"), NUMBERS_NOT),
+    "epsilon": (*NUMBERS_NOT, -1e-9, {"float": "inf"}, {"float": "nan"}),
+    **dict.fromkeys("align_corners ceil include_pad keepdims reverse rms".split(), (None, 2, 1.0)),
+    **dict.fromkeys(("activation", "function", "mode"), (None, 1, True, ["relu"])),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attributes_of_a_wrong_type_are_refused(kind: str) -> None:
+    for name in (*KINDS[kind].attributes, *KINDS[kind].optional):
+        for form in WRONG.get(f"{kind}.{name}", WRONG.get(name, ())):
+            with pytest.raises(ArtifactError, match=name):
+                attributes.read({name: form}, kind, "ops.0.attributes")
+        assert f"{kind}.{name}" in WRONG or name in WRONG
+    with pytest.raises(ArtifactError, match="no such attribute"):
+        attributes.read({"colour": 1}, kind, "ops.0.attributes")
+
+
+def test_sizes_that_make_no_sense_are_refused() -> None:
+    structure, arrays = unpacked(to_bytes(smallest()))
+    sliding = {"strides": [], "pads": [], "dilations": [], "groups": 1}
+    structure["ops"][0].update(kind="conv", attributes=sliding)
+    structure["values"]["x"]["shape"] = []
+    structure["data"][0]["shape"] = [4]
+    assert "make no sense together" in refused(packed(structure, arrays))
+    structure, arrays = unpacked(to_bytes(smallest()))
+    for shape in ([2**31 - 1] * 2, [0, *[2**31 - 1] * 3], [1] * 33, [2**31]):
+        structure["data"][0].update(shape=shape, length=0)
+        assert "data.0.shape" in refused(packed(structure, arrays))
+
+
 def test_memory_stays_small_whatever_the_file_claims() -> None:
     structure, arrays = unpacked(to_bytes(smallest()))
     structure["data"][0].update(shape=[1 << 20, 1 << 20], length=4 << 40)
