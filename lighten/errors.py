@@ -6,7 +6,8 @@
     │   ├── DataError         images, arrays, splits, labels
     │   ├── NetworkError      a network that cannot be found, built or exported
     │   ├── WeightsError      weights that cannot be read or do not fit
-    │   └── RecipeError       a recipe that cannot be read or does not fit this network
+    │   ├── RecipeError       a recipe that cannot be read or does not fit this network
+    │   └── ArtifactError     a model.lighten that is damaged or malformed, or cannot be made
     ├── MissingExtra          an optional package is not installed
     ├── UnsupportedOps        ops a backend cannot run, by name
     ├── ProgramError          a program that breaks its executable spec: a mistake of ours, op named
@@ -52,6 +53,10 @@ class WeightsError(InputError):
 
 class RecipeError(InputError):
     """A recipe that cannot be read or does not fit this network."""
+
+
+class ArtifactError(InputError):
+    """An artifact that is damaged, foreign or malformed, or a program that no artifact can hold."""
 
 
 class MissingExtra(InputError):

@@ -10,11 +10,14 @@ import pytest
 import lighten
 
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "ray", "scipy", "sklearn", "PIL", "tokenizers")
-TORCH_FREE = ("core", "formats", "algebra", "metrics", "program", "data", "measure", "errors")
+TORCH_FREE = (
+    *("core", "formats", "algebra", "metrics", "program", "data", "store"),
+    *("emit", "kernels", "engine", "measure", "errors"),
+)
 
 
-def loaded_after(statement: str) -> list[str]:
-    code = f"{statement}; import sys; print(*[m for m in {HEAVY!r} if m in sys.modules])"
+def loaded_after(statement: str, heavy: tuple[str, ...] = HEAVY) -> list[str]:
+    code = f"{statement}; import sys; print(*[m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
@@ -26,6 +29,11 @@ def test_import_lighten_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("room", TORCH_FREE)
 def test_the_running_half_loads_no_torch(room: str) -> None:
     assert "torch" not in loaded_after(f"import lighten.{room}")
+
+
+def test_the_artifact_needs_numpy_alone() -> None:
+    more = ("llvmlite", "safetensors", "rich", "typer", "yaml", "array_api_compat")
+    assert loaded_after("import lighten.store", (*HEAVY, *more)) == []
 
 
 def test_the_check_can_fail() -> None:
