@@ -4,6 +4,7 @@
     task = lighten.load_task("builtin:digits")
     result = lighten.compress(net, task, lighten.Budget(latency="0.25x", drop=0.5))
     result.model, result.program, result.report, result.front
+    model = lighten.load("model.lighten")  # what `lighten build` wrote; numpy in, numpy out
 
 The steps in between are `lighten.api`: trace, space, search, apply, train, lower, compile, measure.
 Names load on first use: `import lighten` alone brings none of torch, onnx, onnxruntime, openvino.
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lighten.core.recipe import Edit, Recipe, Training
     from lighten.core.task import Batch, Metric, Preprocess, Task
     from lighten.errors import LightenError
+    from lighten.runtime import load
 
 # public name → the module it lives in
 NAMES = {
@@ -54,6 +56,7 @@ NAMES = {
     "compile": "lighten.api",
     "compress": "lighten.api",
     "from_onnx": "lighten.api",
+    "load": "lighten.runtime",
     "load_network": "lighten.api",
     "load_task": "lighten.api",
     "lower": "lighten.api",
@@ -80,6 +83,7 @@ __all__ = [
     "compile",
     "compress",
     "from_onnx",
+    "load",
     "load_network",
     "load_task",
     "lower",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lighten import backends, data
+from lighten import backends, data, store
 from lighten.core.progress import Progress, silent
 from lighten.core.protocols import Backend, Executable
 from lighten.core.task import Preprocess, Task
@@ -39,10 +39,16 @@ class Subject:
     net: Any = field(default=None, repr=False)
     prefers: str = ""
     path: Path | None = None
+    stored: Program | None = field(default=None, repr=False)
 
     @cached_property
     def module(self) -> Any:
-        """The live network."""
+        """The live network. NetworkError where only a program was stored."""
+        if self.stored is not None:
+            raise NetworkError(
+                f"{self.name} holds a program, from which a network cannot be taken apart.",
+                "Give the NETWORK or .onnx file that it was built from.",
+            )
         if self.net is None and self.path is not None:
             from lighten.network.onnx_in import read_onnx
 
@@ -52,6 +58,8 @@ class Subject:
     @cached_property
     def program(self) -> Program:
         """The network as a Program."""
+        if self.stored is not None:
+            return self.stored
         from lighten.network import lower
 
         task = self.task
@@ -93,6 +101,9 @@ def open_model(
     """
     task = data.load(data_spec, skip_corrupt=skip_corrupt, progress=progress) if data_spec else None
     path = Path(model)
+    if path.suffix == ".lighten":
+        program = store.load(path)
+        return Subject(model, task, _input_shapes(program), stored=program, prefers="native")
     if path.is_dir() or path.suffix == ".onnx":
         return _onnx(model, path, task)
     from lighten import api
@@ -100,6 +111,10 @@ def open_model(
     net = api.load_network(model, weights=weights, task=task)
     shapes = _shapes(model, task, shape)
     return Subject(model, task, shapes, net=net)
+
+
+def _input_shapes(program: Program) -> tuple[tuple[int, ...], ...]:
+    return tuple(program.values[name].shape for name in program.inputs)
 
 
 def _onnx(model: str, path: Path, task: Task | None) -> Subject:
@@ -186,6 +201,25 @@ def bench(
         rows += _side_by_side(subjects, chosen, batch, count)
     progress("timing", len(settings), len(settings))
     return rows
+
+
+def explain(subject: Subject, batch: int = 1) -> dict[str, Any]:
+    """Op by op: the kernel that runs it in our engine, milliseconds, how fast that is."""
+    from lighten.backends.native import Native
+    from lighten.engine.explain import explain as told
+
+    run, inputs = Native().compile(subject.program), subject.inputs(batch)
+    whole = latency.time(run, inputs, SECONDS)
+    return {
+        "network": subject.name,
+        "batch": batch,
+        "isa": run.plan.isa.name,
+        "milliseconds": whole.median_ms,
+        "spread_ms": whole.spread_ms,
+        "interpreted": len(run.plan.interpreted),
+        "arena": run.bytes_per_sample * batch,
+        "ops": [asdict(op) for op in told(run, inputs)],
+    }
 
 
 def _side_by_side(

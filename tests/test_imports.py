@@ -12,7 +12,7 @@ import lighten
 HEAVY = ("torch", "onnx", "onnxruntime", "openvino", "ray", "scipy", "sklearn", "PIL", "tokenizers")
 TORCH_FREE = (
     *("core", "formats", "algebra", "metrics", "program", "data", "store"),
-    *("emit", "kernels", "engine", "measure", "errors"),
+    *("emit", "kernels", "engine", "runtime", "measure", "errors"),
 )
 
 

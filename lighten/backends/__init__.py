@@ -24,6 +24,7 @@ TABLE: dict[str, Row] = {
     "eager": Row("lighten.backends.eager:Eager", "torch", "train"),
     "onnxruntime": Row("lighten.backends.onnxruntime:OnnxRuntime", "onnxruntime", "onnx"),
     "openvino": Row("lighten.backends.openvino:OpenVino", "openvino", "openvino"),
+    "native": Row("lighten.backends.native:Native", "llvmlite", ""),
 }
 
 

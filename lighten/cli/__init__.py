@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from lighten.cli import learn, look, show
+from lighten.cli import engine, learn, look, show
 from lighten.errors import LightenError, MissingExtra
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": look.evaluate,
     "bench": look.bench,
     "analyze": look.analyze,
+    "build": engine.build,
+    "explain": engine.explain,
     "report": look.report,
     "compare": look.compare,
     "doctor": look.doctor,

@@ -34,7 +34,9 @@ Weights = Annotated[
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads for inference")]
 BatchSize = Annotated[int, typer.Option("--batch", min=1, help="samples per call when timing")]
-Backend = Annotated[str, typer.Option("--backend", help="auto, eager, onnxruntime or openvino")]
+Backend = Annotated[
+    str, typer.Option("--backend", help="auto, eager, onnxruntime, openvino, native")
+]
 Reference = Annotated[
     str, typer.Option("--reference", help="runs the fp32 original that 0.25x refers to")
 ]

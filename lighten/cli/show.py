@@ -87,6 +87,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     out.print(view)
 
 
+def said(text: str) -> None:
+    """One line of plain words."""
+    Console(highlight=False).print(text, markup=False)
+
+
 def size(count: float) -> str:
     """Bytes as a person reads them.
 

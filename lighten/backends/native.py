@@ -1,0 +1,49 @@
+"""Our own engine: kernels written for the network's shapes, compiled here, run as one call.
+
+It runs float networks on one thread so far; int8 and more threads are refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from lighten.errors import InputError, UnsupportedOps
+from lighten.formats.integer import Float32
+
+
+class Native:
+    """The engine of `lighten.engine`, on this machine's widest instructions."""
+
+    name = "native"
+
+    def missing(self, program: Any) -> Sequence[str]:
+        """Ops whose results are rounded to integers, by name; all others run."""
+        return [
+            op.name
+            for op in program.ops
+            if not isinstance(program.values[op.output].format, Float32)
+        ]
+
+    def compile(self, program: Any, threads: int = 1) -> Any:
+        """The Program, planned and compiled. UnsupportedOps names the ops that are `missing`."""
+        from lighten.emit import host
+        from lighten.engine import Network, plan
+
+        if threads != 1:
+            raise InputError(f"The native engine runs on one thread so far, but got {threads}.")
+        missing = self.missing(program)
+        if missing:
+            raise UnsupportedOps("native", missing, "It runs no int8 yet: choose onnxruntime.")
+        return Network(plan(program, host()))
+
+    def load(self, data: bytes, threads: int = 1) -> Any:
+        """The bytes of an ONNX model as a Program, compiled; reading one takes PyTorch."""
+        from lighten.network.onnx_in import read_onnx, to_program
+
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            path.write_bytes(data)
+            return self.compile(to_program(read_onnx(path)), threads)

@@ -1,0 +1,77 @@
+"""Commands about our own engine: make the file it runs, and say how it runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lighten.cli import options as opt
+from lighten.cli import show
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="a .lighten or .onnx file, a NETWORK, a run's folder")
+]
+File = Annotated[Path, typer.Option("-o", "--out", help="the file that is written")]
+
+
+def build(
+    model: Model,
+    weights: opt.Weights = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="gives the input's shape, labels, preprocessing")
+    ] = None,
+    vocab: opt.Vocab = None,
+    input: opt.InputShape = None,
+    out: File = Path("model.lighten"),
+) -> None:
+    """Write MODEL as one safe file that the engine runs, without torch or its class.
+
+    Example: [bold]lighten build zoo:resnet20 --weights w.safetensors -o model.lighten[/]
+    """
+    from lighten import inspection, store
+
+    data = opt.with_tokenizer(data, vocab, model, weights) if data else None
+    with show.progress() as progress:
+        program = inspection.open_model(model, weights, data, 0, progress, input).program
+    store.save(program, out)
+    show.said(f"{out}: {len(program.ops)} ops, {out.stat().st_size / 1e3:,.0f} kB")
+
+
+def explain(
+    model: Model,
+    weights: opt.Weights = None,
+    data: Annotated[str | None, typer.Option("--data", help="what it is timed on")] = None,
+    vocab: opt.Vocab = None,
+    batch: opt.BatchSize = 1,
+    input: opt.InputShape = None,
+    json: opt.JsonFile = None,
+) -> None:
+    """Show, op by op, which kernel runs it, how long it takes and how fast that is.
+
+    Example: [bold]lighten explain model.lighten[/]
+    """
+    from lighten import inspection
+
+    data = opt.with_tokenizer(data, vocab, model, weights) if data else None
+    with show.progress() as progress:
+        subject = inspection.open_model(model, weights, data, 0, progress, input)
+        found = inspection.explain(subject, batch)
+    cells = [
+        (
+            row["op"],
+            row["kernel"],
+            row["schedule"],
+            f"{row['milliseconds']:.4f}",
+            f"{row['gflops']:.0f}" if row["gflops"] else "",
+        )
+        for row in found["ops"]
+    ]
+    title = f"{model}: {found['milliseconds']:.3f} ms, batch {batch}, {found['isa']}"
+    show.table(title, ("op", "kernel", "schedule", "ms", "GFLOP/s"), cells)
+    show.said(
+        f"{found['interpreted']} of {len(cells)} ops are run by the reference interpreter; "
+        f"the arena takes {found['arena'] / 1e6:.2f} MB."
+    )
+    show.save(json, found)

@@ -1,0 +1,31 @@
+"""Writing vector code in Python: values, loops and tiles become LLVM IR, then machine code.
+
+types         what a value is: float32, integers, pointers, vectors of them
+isa           the instruction sets: lanes, registers, features; which of them this machine has
+instructions  what a vector instruction is called, and what it means (NumPy; run in tests)
+function      one function being written: `Value`s with operators, loads and stores, loops
+build         IR text to callable machine code; compiled objects are kept on disk (`cache`)
+"""
+
+from lighten.emit.build import Library, build
+from lighten.emit.function import Function, Index, Tile, Value
+from lighten.emit.isa import ISAS, Isa, host
+from lighten.emit.types import F32, I32, I64, POINTER, Type, vector
+
+__all__ = [
+    "F32",
+    "I32",
+    "I64",
+    "ISAS",
+    "POINTER",
+    "Function",
+    "Index",
+    "Isa",
+    "Library",
+    "Tile",
+    "Type",
+    "Value",
+    "build",
+    "host",
+    "vector",
+]

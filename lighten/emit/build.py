@@ -1,0 +1,100 @@
+"""IR text to callable machine code, by LLVM. Objects are kept on disk and loaded from there."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lighten.emit import cache
+from lighten.emit.function import Function, module
+from lighten.emit.isa import Isa
+
+Address = int
+_lock = threading.Lock()
+
+
+class Library:
+    """Machine code in memory; its functions are called by address. It lives as long as this."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def address(self, name: str) -> Address:
+        """Where a function begins."""
+        return int(self._engine.get_function_address(name))
+
+    def function(self, name: str, *kinds: Any) -> Any:
+        """A function as ctypes calls it, of ctypes argument types; it releases the GIL."""
+        made = ctypes.CFUNCTYPE(None, *kinds)(self.address(name))
+        made.library = self  # type: ignore[attr-defined]
+        return made
+
+
+def build(functions: Iterable[Function]) -> Library:
+    """The functions, compiled for their instruction set, or loaded where that was done before.
+
+    They must not call what is not among them.
+    """
+    listed = list(functions)
+    return _loaded(object_code(module(listed), listed[0].isa), listed[0].isa)
+
+
+def object_code(text: str, isa: Isa) -> bytes:
+    """A module's object file: from the cache, or compiled now and kept there."""
+    import llvmlite.binding as llvm
+
+    name = cache.key(text, isa.name, ".".join(map(str, llvm.llvm_version_info)))
+    found = cache.get(name)
+    if found is None:
+        found = _compiled(text, isa)
+        cache.put(name, found)
+    return found
+
+
+def _compiled(text: str, isa: Isa) -> bytes:
+    import llvmlite.binding as llvm
+
+    machine = _machine(isa)
+    with _in_order():
+        parsed = llvm.parse_assembly(text)
+        parsed.verify()
+        return bytes(machine.emit_object(parsed))
+
+
+def _loaded(code: bytes, isa: Isa) -> Library:
+    import llvmlite.binding as llvm
+
+    machine = _machine(isa)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return Library(engine)
+
+
+def _machine(isa: Isa) -> Any:
+    import llvmlite.binding as llvm
+
+    with _lock:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=isa.cpu, features=isa.features, opt=3, jit=True
+    )
+
+
+@contextmanager
+def _in_order() -> Iterator[None]:
+    """Without LLVM's first instruction scheduler, which hoists loads over multiply-adds until
+    registers spill (down to 41 % of the peak); its switch is the process's, so it is turned back.
+    """
+    import llvmlite.binding as llvm
+
+    with _lock:
+        llvm.set_option("", "-enable-misched=false")
+        try:
+            yield
+        finally:
+            llvm.set_option("", "-enable-misched=true")

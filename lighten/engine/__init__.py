@@ -1,0 +1,13 @@
+"""Running a Program on this machine: plan it, compile it, call it.
+
+plan        which kernel makes each value, and where it lies; `writers`: one function per kind
+choose      which kernel computes each convolution: the least predicted time
+pairs       what the engine's kernels join: residuals, activations
+memory      an arena in which values that never live together share bytes
+executable  the whole as one native call; ops that no kernel runs go to the reference interpreter
+"""
+
+from lighten.engine.executable import Network
+from lighten.engine.plan import Plan, plan
+
+__all__ = ["Network", "Plan", "plan"]

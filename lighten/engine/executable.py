@@ -1,0 +1,236 @@
+"""A planned network, compiled: arrays in, arrays out; every run of native steps is one call."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lighten.emit import I64, POINTER, Function, build
+from lighten.engine.memory import LINE, offsets, rounded
+from lighten.engine.plan import Interpreted, Plan, Step, plain_name
+from lighten.errors import InputError
+from lighten.program.reference import REFERENCE
+from lighten.program.spec import integer_values, operands, weights
+
+Array = np.ndarray[Any, Any]
+
+
+def aligned(size: int) -> Array:
+    """Zero bytes that begin on a line."""
+    held = np.zeros(size + LINE, np.uint8)
+    start = -held.ctypes.data % LINE
+    return held[start : start + size]
+
+
+class Network:
+    """A compiled plan. Calls may run at the same time: each takes an arena of its own."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.program = plan, plan.program
+        self.threads = 1
+        self._whole = integer_values(self.program)
+        self._read = {name: plan.program.arrays[name].decode() for name in plan.program.arrays}
+        sizes = {name: layout.sample for name, layout in plan.layouts.items()} | plan.scratch
+        self._at, self.bytes_per_sample = offsets(sizes, _lives(plan))
+        self._weights, self._packed = _blob(plan.packed)
+        self._segments = _segments(plan.steps)
+        kernels, entries = self._functions()
+        self._calls = {}
+        if entries:
+            library = build([*kernels, *entries.values()])
+            kinds = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+            self._calls = {name: library.function(name, *kinds) for name in entries}
+        self._arenas: list[Array] = []  # free ones
+
+    # ── running ───────────────────────────────────────────────────────────────────────────
+
+    def __call__(self, *inputs: Array) -> tuple[Array, ...]:
+        """Run once: arrays `[n, …]` in the program's order. InputError where they do not fit."""
+        count = self._checked(inputs)
+        arena = self._taken(count)
+        try:
+            flowing = self._entered(inputs, arena, count)
+            for number, segment in enumerate(self._segments):
+                if isinstance(segment, Interpreted):
+                    self._interpret(segment, flowing, arena, count)
+                else:
+                    self._calls[f"segment{number}"](
+                        arena.ctypes.data, self._weights.ctypes.data, count
+                    )
+            return tuple(self._left(name, flowing, arena, count) for name in self.program.outputs)
+        finally:
+            self._arenas.append(arena)
+
+    def profile(self, inputs: Sequence[Array], runs: int = 50) -> Mapping[str, float]:
+        """Median milliseconds per op name, each step timed by itself, less what a call costs."""
+        count = self._checked(inputs)
+        arena = self._taken(count)
+        times: dict[int, list[float]] = defaultdict(list)
+        for _ in range(runs + 3):
+            flowing = self._entered(inputs, arena, count)
+            for number, step in enumerate(self.plan.steps):
+                begun = time.perf_counter()
+                if isinstance(step, Interpreted):
+                    self._interpret(step, flowing, arena, count)
+                else:
+                    self._calls[f"step{number}"](
+                        arena.ctypes.data, self._weights.ctypes.data, count
+                    )
+                times[number].append(1e3 * (time.perf_counter() - begun))
+        total: dict[str, float] = defaultdict(float)
+        call = self._call_ms(arena)
+        for number, step in enumerate(self.plan.steps):
+            name = step.op.name if isinstance(step, Interpreted) else step.op
+            total[name] += max(float(np.median(times[number][3:])) - call, 0.0)
+        return dict(total)
+
+    def _call_ms(self, arena: Array) -> float:
+        """Milliseconds of a native call that does nothing: no samples."""
+        taken = []
+        for entry in list(self._calls.values())[:1] * 50:
+            begun = time.perf_counter()
+            entry(arena.ctypes.data, self._weights.ctypes.data, 0)
+            taken.append(1e3 * (time.perf_counter() - begun))
+        return float(np.median(taken)) if taken else 0.0
+
+    def _checked(self, inputs: Sequence[Array]) -> int:
+        wanted = [self.program.values[name].shape for name in self.program.inputs]
+        found = [tuple(np.shape(x)) for x in inputs]
+        if [shape[1:] for shape in found] != wanted or len({shape[:1] for shape in found}) > 1:
+            shapes = ", ".join(f"[n, {', '.join(map(str, shape))}]" for shape in wanted)
+            got = ", ".join(map(str, map(list, found))) or "none"
+            raise InputError(f"The inputs must be {shapes}, but got {got}.")
+        return int(found[0][0])
+
+    def _taken(self, count: int) -> Array:
+        needed = self.bytes_per_sample * count
+        try:
+            arena = self._arenas.pop()
+        except IndexError:
+            return aligned(needed)
+        return arena if len(arena) >= needed else aligned(needed)
+
+    def _view(self, name: str, arena: Array, count: int, shape: Sequence[int]) -> Array:
+        start = self._at[name] * count
+        size = 4 * count * int(np.prod(shape))
+        return arena[start : start + size].view(np.float32).reshape(count, *shape)
+
+    def _entered(self, inputs: Sequence[Array], arena: Array, count: int) -> dict[str, Array]:
+        flowing: dict[str, Array] = {}
+        for name, x in zip(self.program.inputs, inputs, strict=True):
+            if name in self._whole:
+                flowing[name] = x
+            else:
+                self._view(name, arena, count, x.shape[1:])[...] = x
+        return flowing
+
+    def _plain(self, name: str, arena: Array, count: int) -> Array:
+        held = plain_name(name) if plain_name(name) in self._at else name
+        return self._view(held, arena, count, self.program.values[name].shape)
+
+    def _left(self, name: str, flowing: Mapping[str, Array], arena: Array, count: int) -> Array:
+        if name in flowing:
+            return np.array(flowing[name])
+        return self._plain(name, arena, count).copy()
+
+    def _interpret(
+        self, step: Interpreted, flowing: dict[str, Array], arena: Array, count: int
+    ) -> None:
+        op = step.op
+        given = [
+            flowing[name]
+            if name in flowing
+            else self._read[name][None]
+            if name in self._read
+            else self._plain(name, arena, count)
+            for name in operands(op)
+        ]
+        held = [self._read[name] if name else None for name in weights(op)]
+        result = REFERENCE[op.kind](op, *given, *held)
+        if op.output in self._whole:
+            flowing[op.output] = result
+        else:
+            view = self._plain(op.output, arena, count)
+            view[...] = result
+
+    # ── compiling ─────────────────────────────────────────────────────────────────────────
+
+    def _functions(self) -> tuple[list[Function], dict[str, Function]]:
+        """Each kernel once, and the calls of each step and of each segment."""
+        kernels: dict[tuple[Any, ...], Function] = {}
+        entries: dict[str, Function] = {}
+        for number, step in enumerate(self.plan.steps):
+            if isinstance(step, Step):
+                if step.key not in kernels:
+                    kernels[step.key] = step.emit(f"kernel{len(kernels)}")
+                entries[f"step{number}"] = self._entry(f"step{number}", [step], kernels)
+        for number, segment in enumerate(self._segments):
+            if not isinstance(segment, Interpreted):
+                name = f"segment{number}"
+                entries[name] = self._entry(name, segment, kernels)
+        return list(kernels.values()), entries
+
+    def _entry(
+        self, name: str, steps: Sequence[Step], kernels: Mapping[tuple[Any, ...], Function]
+    ) -> Function:
+        """`name(arena, weights, n)`: the steps' kernels, one after the other."""
+        f = Function(name, {"arena": POINTER, "weights": POINTER, "n": I64}, self.plan.isa)
+        for step in steps:
+            places = [
+                f["weights"] + self._packed[value]
+                if value in self._packed
+                else f["arena"] + f["n"] * self._at[value]
+                for value in step.arguments
+            ]
+            f.run(kernels[step.key], *places, f["n"])
+        return f
+
+
+def _segments(steps: Sequence[Step | Interpreted]) -> list[list[Step] | Interpreted]:
+    """Runs of native steps, and the interpreted ones between them."""
+    found: list[list[Step] | Interpreted] = []
+    for step in steps:
+        if isinstance(step, Interpreted):
+            found.append(step)
+        elif found and isinstance(found[-1], list):
+            found[-1].append(step)
+        else:
+            found.append([step])
+    return found
+
+
+def _blob(packed: Mapping[str, Array]) -> tuple[Array, dict[str, int]]:
+    """All packed weights in one block of memory, and where each begins."""
+    places, size = {}, 0
+    for name, array in packed.items():
+        places[name] = size
+        size += rounded(array.nbytes)
+    held = aligned(size)
+    for name, array in packed.items():
+        held[places[name] : places[name] + array.nbytes] = array.reshape(-1).view(np.uint8)
+    return held, places
+
+
+def _lives(plan: Plan) -> dict[str, tuple[int, int]]:
+    """First and last step at which each value in memory is needed."""
+    program = plan.program
+    lives: dict[str, list[int]] = {name: [] for name in (*plan.layouts, *plan.scratch)}
+    for at, step in enumerate(plan.steps):
+        names = step.arguments if isinstance(step, Step) else (*step.op.inputs, *step.op.outputs)
+        for name in names:
+            for held in (name, plain_name(name)) if isinstance(step, Interpreted) else (name,):
+                if held in lives:
+                    lives[held].append(at)
+    for name in program.inputs:
+        if name in lives:
+            lives[name].append(-1)
+    for name in program.outputs:
+        for held in (name, plain_name(name)):
+            if held in lives:
+                lives[held].append(len(plan.steps))
+    return {name: (min(at, default=0), max(at, default=0)) for name, at in lives.items()}

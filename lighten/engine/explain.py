@@ -1,0 +1,65 @@
+"""A compiled network told op by op: which kernel, how long, how near to what the core can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lighten.engine.executable import Array, Network
+from lighten.engine.plan import Interpreted, Step
+from lighten.kernels.shapes import Conv
+
+
+@dataclass(frozen=True)
+class Told:
+    """One op: what runs it, in which schedule, milliseconds, and multiply-accumulates per sample.
+
+    `gflops` counts the multiply-adds of the sum itself, whatever the algorithm saves: a Winograd
+    convolution may exceed the core's peak.
+    """
+
+    op: str
+    kernel: str
+    schedule: str
+    milliseconds: float
+    macs: int
+    gflops: float
+
+
+def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[Told]:
+    """Every op of a network in its order, timed on these inputs."""
+    times = network.profile(inputs, runs)
+    count = len(inputs[0])
+    told: dict[str, Told] = {}
+    for step in network.plan.steps:
+        name = step.op.name if isinstance(step, Interpreted) else step.op
+        made = _told(step, name, times, count)
+        held = told.get(name)
+        if held is None or held.kernel in ("move", "clear", "fill"):
+            told[name] = made
+    return list(told.values())
+
+
+def _told(step: Step | Interpreted, name: str, times: Mapping[str, float], count: int) -> Told:
+    milliseconds = times.get(name, 0.0)
+    if isinstance(step, Interpreted):
+        return Told(name, "interpreted", "", milliseconds, 0, 0.0)
+    conv = next((part for part in step.key if isinstance(part, Conv)), None)
+    macs = conv.macs if conv is not None else 0
+    rate = 2e-6 * macs * count / milliseconds if milliseconds else 0.0
+    return Told(name, step.kernel, _schedule(step.key), milliseconds, macs, rate)
+
+
+def _schedule(key: tuple[Any, ...]) -> str:
+    """A convolution's schedule in short: `F(4,3) 4×6, 2 rows`."""
+    conv = next((part for part in key if isinstance(part, Conv)), None)
+    if conv is None:
+        return ""
+    schedule = key[-1]
+    outputs, rows = getattr(schedule, "outputs", 0), getattr(schedule, "rows", 0)
+    blocks = getattr(schedule, "blocks", 1)
+    block = f"{blocks}×{schedule.columns}"
+    if not outputs:
+        return block
+    return f"F({outputs},{conv.window.kernel[0]}) {block}, {rows} row(s)"

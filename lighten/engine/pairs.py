@@ -1,0 +1,65 @@
+"""Neighbouring ops that one of the engine's kernels runs.
+
+What every runtime can join is joined by `program.fuse`; here a convolution takes a later addition
+and any activation that a kernel knows. Such a program is the engine's own: `program.check` does not
+know the attribute `residual`, nor all activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import replace
+
+from lighten.kernels.functions import FUNCTIONS
+from lighten.program.ir import Op, Program
+
+ACTIVE = ("conv", "linear", "affine", "binary")
+
+
+def with_activations(program: Program) -> Program:
+    """A function of one number after an op that knows activations becomes its attribute."""
+    readers, makers = program.consumers(), program.producers()
+    gone: dict[str, Op] = {}
+    for op in program.ops:
+        if op.kind != "unary" or op["function"] not in FUNCTIONS:
+            continue
+        before = makers.get(op.inputs[0])
+        alone = len(readers.get(op.inputs[0], ())) == 1 and op.inputs[0] not in program.outputs
+        if before is None or before.kind not in ACTIVE or before.get("activation") or not alone:
+            continue
+        attributes = {**before.attributes, "activation": op["function"]}
+        gone[op.name] = before
+        gone[before.name] = replace(before, outputs=op.outputs, attributes=attributes)
+    ops = [gone.get(op.name, op) for op in program.ops if not _absorbed(op, gone)]
+    return program.changed(ops=tuple(ops))
+
+
+def _absorbed(op: Op, gone: dict[str, Op]) -> bool:
+    return op.kind == "unary" and op.name in gone
+
+
+def with_residuals(program: Program, native: Container[str]) -> Program:
+    """Those of the convolutions `native`, by name, that are added to another value do it before
+    their activation: attribute `residual`.
+    """
+    readers, makers = program.consumers(), program.producers()
+    position = {op.output: at for at, op in enumerate(program.ops)}
+    gone: set[str] = set()
+    merged: dict[str, Op] = {}
+    for op in program.ops:
+        if op.kind != "binary" or op["function"] != "add" or op.inputs[0] == op.inputs[1]:
+            continue
+        late = max(op.inputs, key=lambda name: position.get(name, -1))
+        other = next(name for name in op.inputs if name != late)
+        conv = makers.get(late)
+        if conv is None or conv.name not in native or conv.get("activation"):
+            continue
+        shapes = [program.values[n].shape if n in program.values else () for n in op.inputs]
+        alone = len(readers[late]) == 1 and late not in program.outputs
+        if shapes[0] != shapes[1] or not alone:
+            continue
+        attributes = {**conv.attributes, "activation": op.get("activation", ""), "residual": other}
+        merged[op.name] = replace(conv, outputs=op.outputs, attributes=attributes)
+        gone.add(conv.name)
+    ops = [merged.get(op.name, op) for op in program.ops if op.name not in gone]
+    return program.changed(ops=tuple(ops))

@@ -1,0 +1,223 @@
+"""From a Program to what is run: where every value lies, and which kernel makes it.
+
+Images flow in blocks of channels (`kernels.layout.Blocked`). What no kernel here can do is left to
+the reference interpreter, which reads and writes plain row-major arrays; copies between the two
+are steps like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lighten.emit import Function, Isa
+from lighten.engine import choose
+from lighten.engine.images import image, plain
+from lighten.engine.pairs import with_activations, with_residuals
+from lighten.kernels import moves
+from lighten.kernels.layout import Blocked, Halo
+from lighten.program.fuse import fuse
+from lighten.program.ir import Op, Program
+from lighten.program.spec import integer_values
+
+Array = np.ndarray[Any, Any]
+Emit = Callable[[str], Function]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a kernel: which, on which values and weights, for which op of the program.
+
+    `key` says what the kernel is made for: steps of equal keys share one. `kernel` names it.
+    """
+
+    op: str
+    kernel: str
+    key: tuple[Any, ...]
+    emit: Emit
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Interpreted:
+    """An op that the reference interpreter runs."""
+
+    op: Op
+
+
+@dataclass
+class Plan:
+    """Steps in their order.
+
+    `layouts` says how each value in memory lies (the program's names, and copies'), `scratch` how
+    many bytes a kernel wants for itself, `packed` holds weights in the order in which kernels read
+    them.
+    """
+
+    program: Program
+    isa: Isa
+    steps: list[Step | Interpreted] = field(default_factory=list)
+    layouts: dict[str, Blocked] = field(default_factory=dict)
+    scratch: dict[str, int] = field(default_factory=dict)
+    packed: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def interpreted(self) -> tuple[str, ...]:
+        """The ops that no kernel runs, by name."""
+        return tuple(step.op.name for step in self.steps if isinstance(step, Interpreted))
+
+
+def plan(program: Program, isa: Isa) -> Plan:
+    """Steps that compute the program on this instruction set."""
+    from lighten.engine.writers import WRITERS
+
+    program = with_activations(fuse(program))
+    chosen = choose.convolutions(program, isa)
+    program = with_residuals(program, chosen)
+    made = Plan(program, isa)
+    writer = Writer(made, chosen, choose.halos(program, chosen))
+    whole = integer_values(program)
+    for name in program.inputs:
+        if name not in whole:
+            made.layouts[name] = plain(program.values[name].shape)
+    for op in program.ops:
+        write = WRITERS.get(op.kind)
+        if write is None or not _images(program, op, whole) or not write(writer, op):
+            writer.interpret(op, whole)
+    for name in program.outputs:
+        if name not in whole:
+            writer.as_plain(name)
+    return made
+
+
+def _images(program: Program, op: Op, whole: frozenset[str]) -> bool:
+    """Whether all that flows in and out are images of floats."""
+    flowing = [name for name in (*op.inputs, *op.outputs) if name in program.values]
+    floats = all(image(program.values[name].shape) and name not in whole for name in flowing)
+    return floats and op.inputs[0] in program.values
+
+
+def plain_name(name: str) -> str:
+    """What the row-major copy of a value is called."""
+    return f"{name} (plain)"
+
+
+def blocked_name(name: str) -> str:
+    """What the blocked copy of a value is called."""
+    return f"{name} (blocked)"
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Adds to a plan: values made, kernels called."""
+
+    plan: Plan
+    chosen: Mapping[str, choose.Choice]
+    halos: Mapping[str, Halo]
+
+    # ── values ────────────────────────────────────────────────────────────────────────────
+
+    def blocked(self, name: str) -> Blocked:
+        """The layout of a value as kernels read it; copied there from a plain one if need be."""
+        held = self.plan.layouts.get(name)
+        if held is not None and held.lanes == self.plan.isa.lanes:
+            return held
+        copied = blocked_name(name)
+        if copied not in self.plan.layouts:
+            # what the interpreter made has a plain name; an input of the program keeps its own
+            source = plain_name(name) if held is None else name
+            self._room(copied, self._new(name))
+            self.move(name, source, copied)
+        return self.plan.layouts[copied]
+
+    def place(self, name: str) -> str:
+        """What the value is called where it lies blocked."""
+        return blocked_name(name) if blocked_name(name) in self.plan.layouts else name
+
+    def make(self, name: str) -> Blocked:
+        """Room for a value that a kernel will write, its halo cleared."""
+        return self._room(name, self._new(name))
+
+    def as_plain(self, name: str) -> str:
+        """The value row-major; copied where it lies blocked."""
+        held = self.plan.layouts.get(name)
+        if held is not None and held.lanes == 1:
+            return name
+        copied = plain_name(name)
+        if copied not in self.plan.layouts:
+            self.plan.layouts[copied] = plain(self.plan.program.values[name].shape)
+            self.move(name, self.place(name), copied)
+        return copied
+
+    def size(self, name: str) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        found = image(self.plan.program.values[name].shape)
+        assert found is not None, "only images are blocked"
+        return found
+
+    def array(self, name: str) -> Array:
+        """A stored array as float32."""
+        return np.asarray(self.plan.program.arrays[name].decode(), np.float32)
+
+    def per_channel(self, name: str, array: Array) -> str:
+        """One number per channel, kept in whole blocks."""
+        lanes = self.plan.isa.lanes
+        self.plan.packed[name] = np.pad(array, (0, -len(array) % lanes))
+        return name
+
+    def _new(self, name: str) -> Blocked:
+        return Blocked(*self.size(name), self.plan.isa.lanes, self.halos.get(name, Halo()))
+
+    def _room(self, name: str, layout: Blocked) -> Blocked:
+        self.plan.layouts[name] = layout
+        if layout.halo != Halo():
+            isa, maker = self.plan.isa, self._makers.get(name)
+            op = maker.name if maker is not None else name
+            emit: Emit = lambda name: moves.clear(name, layout, isa)  # noqa: E731
+            self.step((op, "clear"), (layout,), emit, name)
+        return layout
+
+    @cached_property
+    def _makers(self) -> dict[str, Op]:
+        return self.plan.program.producers()
+
+    # ── steps ─────────────────────────────────────────────────────────────────────────────
+
+    def step(
+        self, what: tuple[str, str], key: tuple[Any, ...], emit: Emit, *arguments: str
+    ) -> None:
+        """Call a kernel: `what` is (op, kernel)."""
+        op, kernel = what
+        self.plan.steps.append(Step(op, kernel, (kernel, *key), emit, arguments))
+
+    def move(self, op: str, source: str, target: str) -> None:
+        """Copy a whole value."""
+        a, b = self.plan.layouts[source], self.plan.layouts[target]
+        self.box(op, moves.Move(a, b, (b.channels, b.height, b.width)), source, target)
+
+    def box(self, op: str, move: moves.Move, source: str, target: str) -> None:
+        """Copy a part of a value."""
+        isa = self.plan.isa
+        emit: Emit = lambda name: moves.emit(name, move, isa)  # noqa: E731
+        self.step((op, "move"), (move,), emit, source, target)
+
+    def fill(self, op: str, target: str) -> None:
+        """Zeros everywhere in a value."""
+        layout, isa = self.plan.layouts[target], self.plan.isa
+        emit: Emit = lambda name: moves.clear(name, layout, isa, everything=True)  # noqa: E731
+        self.step((op, "fill"), (layout,), emit, target)
+
+    def interpret(self, op: Op, whole: frozenset[str]) -> None:
+        """Leave an op to the reference interpreter."""
+        program = self.plan.program
+        for name in op.inputs:
+            if name in program.values and name not in whole:
+                self.as_plain(name)
+        self.plan.steps.append(Interpreted(op))
+        for name in op.outputs:
+            if name not in whole:
+                self.plan.layouts[plain_name(name)] = plain(program.values[name].shape)

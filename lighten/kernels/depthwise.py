@@ -1,0 +1,122 @@
+"""Depthwise convolution: every channel has one filter, so registers of channels never meet.
+
+    reference, one sample:
+        for c, i, j:
+            y[c, i, j] = b[c] + Σ_r Σ_s w[c, r, s] · x[c, i · stride + r, j · stride + s]
+
+The register block is `columns` neighbouring pixels of one block of channels. A pixel of x is loaded
+once for all the sums that it enters along its row:
+
+    x[j] x[j+1] x[j+2] x[j+3] …
+      \\___|____/  |            sum j   += w[0]·x[j]   + w[1]·x[j+1] + w[2]·x[j+2]
+           \\______|____/       sum j+1 += w[0]·x[j+1] + w[1]·x[j+2] + w[2]·x[j+3]
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
+from lighten.kernels.finish import finish, window
+from lighten.kernels.layout import Halo
+from lighten.kernels.shapes import Conv
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The register block: `columns` pixels."""
+
+    columns: int
+
+
+def accepts(conv: Conv, isa: Isa) -> bool:
+    """One filter per channel, both sides blocked by the registers' lanes."""
+    alone = conv.groups == conv.source.channels == conv.target.channels
+    return alone and conv.source.lanes == conv.target.lanes == isa.lanes
+
+
+def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
+    """Register blocks that fit beside a row of weights and a pixel, the likely best first."""
+    most = min(14, isa.registers - conv.window.kernel[1] - 2)
+    tiles = math.ceil(conv.target.width / most)
+    return [Schedule(math.ceil(conv.target.width / tiles))]
+
+
+def halo(conv: Conv, schedule: Schedule) -> Halo:
+    """What is read around the image."""
+    return conv.window.halo(conv.source.height, conv.source.width)
+
+
+def workspace(conv: Conv, schedule: Schedule) -> int:
+    """Bytes beside sources and results: none."""
+    return 0
+
+
+def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:
+    """A rough prediction for one sample."""
+    return conv.macs / isa.lanes
+
+
+def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
+    """`[channels, 1, rows, columns]` as `[block, row, column, lane]`."""
+    channels, _, rows, columns = weight.shape
+    wide = np.zeros((conv.source.blocks * conv.source.lanes, rows, columns), np.float32)
+    wide[:channels] = weight[:, 0]
+    split = wide.reshape(conv.source.blocks, conv.source.lanes, rows, columns)
+    return np.ascontiguousarray(split.transpose(0, 2, 3, 1))
+
+
+def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
+    """The kernel `name(x, w, b, r, y, n)`, as in `direct`."""
+    f = Function(name, {**dict.fromkeys("xwbry", POINTER), "n": I64}, isa)
+    source, target = conv.source, conv.target
+    taps = conv.window.kernel[0] * conv.window.kernel[1] * source.pixel
+    full, rest = divmod(target.width, schedule.columns)
+
+    def sample(n: Value, _: Tile) -> None:
+        def block(c: Value, _: Tile) -> None:
+            weights, bias = f["w"] + c * taps, f["b"] + c * target.pixel
+
+            def line(i: Value, _: Tile) -> None:
+                def tile(j: Index, width: int) -> None:
+                    start = window(conv, f["x"], (n, c, i, j))
+                    sums = _sums(f, conv, (start, weights, bias), width)
+                    finish(f, conv, sums, (n, c, i, j))
+
+                f.loop(0, full, lambda t, _: tile(t * schedule.columns, schedule.columns))
+                if rest:
+                    tile(full * schedule.columns, rest)
+
+            f.loop(0, target.height, line)
+
+        f.loop(0, target.blocks, block)
+
+    f.loop(0, f["n"], sample)
+    return f
+
+
+def _sums(f: Function, conv: Conv, places: tuple[Value, Value, Value], width: int) -> Tile:
+    x, w, b = places
+    source, lane, sliding = conv.source, f.lane, conv.window
+    rows, columns = sliding.kernel
+
+    def row(r: Value, sums: Tile) -> Tile:
+        x_row = x + r * (sliding.dilations[0] * source.row)
+        w_row = w + r * (columns * source.pixel)
+        taps = [f.load(w_row, lane, s * source.pixel) for s in range(columns)]
+        pixels: dict[int, Value] = {}
+        for q in range(width):
+            for s in range(columns):
+                at = q * sliding.strides[1] + s * sliding.dilations[1]
+                if at not in pixels:
+                    pixels[at] = f.load(x_row, lane, at * source.pixel)
+                sums[q] = f.fma(pixels[at], taps[s], sums[q])
+        return sums
+
+    return f.loop(0, rows, row, [f.load(b, lane)] * width)

@@ -1,0 +1,191 @@
+"""Direct convolution over blocked channels: the sum itself, with its results in registers.
+
+    reference, one sample:
+        for k, i, j:
+            y[k, i, j] = b[k] + Σ_c Σ_r Σ_s w[k, c, r, s] · x[c, i · stride + r, j · stride + s]
+
+The register block is `columns` neighbouring pixels by `blocks` registers of filters:
+
+                 filters 0…15   16…31            per channel c of the input, one load of
+    pixel j    [  sum  0    |  sum  1  ]         each filter register and one broadcast
+    pixel j+1  [  sum  2    |  sum  3  ]         of each pixel feed columns × blocks
+    …                                            multiply-adds
+    pixel j+13 [  sum 26    |  sum 27  ]
+
+Every sum stays in its register through all channels and taps, and is stored once. The padding is
+read from the halo of x. Weights are packed in the order in which they are read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
+from lighten.kernels import costs
+from lighten.kernels.finish import finish, window
+from lighten.kernels.layout import Halo
+from lighten.kernels.shapes import Conv
+
+Array = np.ndarray[Any, Any]
+FILTERS = (4, 2, 1)  # registers of filters in a block, the most first
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The register block: `blocks` registers of filters by `columns` pixels."""
+
+    blocks: int
+    columns: int
+
+
+def accepts(conv: Conv, isa: Isa) -> bool:
+    """Any convolution without groups whose results are blocked by the registers' lanes."""
+    return conv.groups == 1 and conv.target.lanes == isa.lanes
+
+
+def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
+    """Register blocks that fit, the likely best first."""
+    found = []
+    for blocks in FILTERS:
+        if conv.target.blocks % blocks:
+            continue
+        most = (isa.registers - blocks - 1) // blocks
+        tiles = math.ceil(conv.target.width / most)
+        found.append(Schedule(blocks, math.ceil(conv.target.width / tiles)))
+    return found
+
+
+def halo(conv: Conv, schedule: Schedule) -> Halo:
+    """What is read around the image."""
+    return conv.window.halo(conv.source.height, conv.source.width)
+
+
+def workspace(conv: Conv, schedule: Schedule) -> int:
+    """Bytes beside sources and results: none."""
+    return 0
+
+
+def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:
+    """A rough prediction for one sample."""
+    rows, columns = conv.window.kernel
+    weights = 4 * rows * columns * conv.source.channels * conv.target.blocks * isa.lanes
+    block = (schedule.blocks, schedule.columns)
+    return costs.products(conv.macs, conv, block, isa) + costs.far(weights)
+
+
+def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
+    """`[filters, channels, rows, columns]` as `[group, block, row, column, channel, filter]`, where
+    a group is what the register block holds; zeros for filters that are not there.
+    """
+    group, lanes = schedule.blocks * conv.target.lanes, conv.source.lanes
+    filters, channels, rows, columns = weight.shape
+    wide = np.zeros(
+        (math.ceil(filters / group) * group, conv.source.blocks * lanes, rows, columns), np.float32
+    )
+    wide[:filters, :channels] = weight
+    split = wide.reshape(-1, group, conv.source.blocks, lanes, rows, columns)
+    return np.ascontiguousarray(split.transpose(0, 2, 4, 5, 3, 1))
+
+
+def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
+    """The kernel `name(x, w, b, r, y, n)`: sources, packed weights, bias, what is added, results,
+    samples; r is not read where nothing is added.
+    """
+    parameters = {**dict.fromkeys("xwbry", POINTER), "n": I64}
+    f = Function(name, parameters, isa)
+    source, target = conv.source, conv.target
+    filters = schedule.blocks * target.pixel  # bytes of one channel's weights
+    rows, columns = conv.window.kernel
+    taps = rows * columns * source.lanes * filters
+    full, rest = divmod(target.width, schedule.columns)
+
+    def sample(n: Value, _: Tile) -> None:
+        def group(g: Value, _: Tile) -> None:
+            weights = f["w"] + g * (source.blocks * taps)
+            outer = g * (schedule.blocks * target.pixel)
+
+            def line(i: Value, _: Tile) -> None:
+                def tile(j: Index, width: int) -> None:
+                    start = window(conv, f["x"], (n, 0, i, j))
+                    sums = _sums(f, conv, (start, weights, f["b"] + outer), width, schedule.blocks)
+                    finish(f, conv, sums, (n, g * schedule.blocks, i, j), schedule.blocks)
+
+                f.loop(0, full, lambda t, _: tile(t * schedule.columns, schedule.columns))
+                if rest:
+                    tile(full * schedule.columns, rest)
+
+            f.loop(0, target.height, line)
+
+        f.loop(0, target.blocks // schedule.blocks, group)
+
+    f.loop(0, f["n"], sample)
+    return f
+
+
+def _sums(
+    f: Function, conv: Conv, places: tuple[Value, Value, Value], width: int, blocks: int
+) -> Tile:
+    """The register block: bias, then every channel and tap added."""
+    x, w, b = places
+    source, lane = conv.source, f.lane
+    rows, columns = conv.window.kernel
+    row_step = conv.window.dilations[0] * source.row
+    column_step = conv.window.dilations[1] * source.pixel
+    filters = blocks * conv.target.pixel
+    tap, stride = source.lanes * filters, conv.window.strides[1] * source.pixel
+
+    def channels(count: int, x: Value, w: Value, sums: Tile) -> Tile:
+        for c in range(count):
+            held = [f.load(w, lane, c * filters + o * lane.bytes) for o in range(blocks)]
+            for q in range(width):
+                pixel = f.load_spread(x, lane, q * stride + 4 * c)
+                for o in range(blocks):
+                    at = q * blocks + o
+                    sums[at] = f.fma(pixel, held[o], sums[at])
+        return sums
+
+    def block(count: int, x: Value, w: Value, sums: Tile) -> Tile:
+        def row(r: Value, sums: Tile) -> Tile:
+            def column(s: Value, sums: Tile) -> Tile:
+                return channels(count, x_row + s * column_step, w_row + s * tap, sums)
+
+            x_row, w_row = x + r * row_step, w + r * (columns * tap)
+            return f.loop(0, columns, column, sums)
+
+        return f.loop(0, rows, row, sums)
+
+    first = [f.load(b, lane, o * lane.bytes) for o in range(blocks)]
+    sums = [first[o] for _ in range(width) for o in range(blocks)]
+    whole, rest = divmod(source.channels, source.lanes)
+
+    def every(c: Value, sums: Tile) -> Tile:
+        return block(source.lanes, x + c * source.block, w + c * (rows * columns * tap), sums)
+
+    sums = f.loop(0, whole, every, sums)
+    if rest:
+        last = x + whole * source.block, w + whole * (rows * columns * tap)
+        sums = block(rest, *last, sums)
+    return sums
+
+
+def reference(conv: Conv, x: Array, weight: Array, bias: Sequence[float]) -> Array:
+    """The same by seven loops' worth of sums, `[n, c, h, w]` → `[n, k, i, j]`, in x's precision."""
+    top, left, bottom, right = conv.window.pads
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    height, width = conv.window.results(*x.shape[2:])
+    y = np.zeros((len(x), len(weight), height, width), x.dtype)
+    y += np.asarray(bias, x.dtype)[:, None, None]
+    (rows, columns), (down, along) = conv.window.kernel, conv.window.strides
+    for r in range(rows):
+        for s in range(columns):
+            begin, start = r * conv.window.dilations[0], s * conv.window.dilations[1]
+            seen = padded[
+                :, :, begin : begin + down * height : down, start : start + along * width : along
+            ]
+            y += np.einsum("kc,ncij->nkij", weight[:, :, r, s].astype(x.dtype), seen)
+    return y

@@ -1,0 +1,42 @@
+"""What is done to sums in registers before they are stored: residual and activation."""
+
+from __future__ import annotations
+
+from lighten.emit import Function, Index, Tile, Value
+from lighten.kernels.functions import FUNCTIONS
+from lighten.kernels.layout import Blocked
+from lighten.kernels.shapes import Conv
+
+Place = tuple[Value, Index, Index, Index]  # sample, block of channels, row, column
+
+
+def pixel(base: Value, layout: Blocked, place: Place) -> Value:
+    """Where a pixel lies in a blocked tensor."""
+    n, block, row, column = place
+    moved = base + n * layout.sample + block * layout.block + row * layout.row
+    return moved + (column * layout.pixel + layout.origin)
+
+
+def window(conv: Conv, x: Value, place: Place) -> Value:
+    """Where the window of a result's pixel begins: in the halo, at the border."""
+    n, block, row, column = place
+    source, (top, left, *_) = conv.source, conv.window.pads
+    down, along = conv.window.strides
+    moved = x + n * source.sample + block * source.block
+    moved = moved + row * (down * source.row) + column * (along * source.pixel)
+    return moved + ((source.halo.top - top) * source.row + (source.halo.left - left) * source.pixel)
+
+
+def finish(f: Function, conv: Conv, sums: Tile, place: Place, blocks: int = 1) -> None:
+    """Store neighbouring pixels of `blocks` registers each, `sums[pixel * blocks + register]`, at
+    `y`: with what lies at `r` added where the convolution has a residual, and activated.
+    """
+    y = pixel(f["y"], conv.target, place)
+    added = None if conv.residual is None else pixel(f["r"], conv.residual, place)
+    for at, total in enumerate(sums):
+        (q, o), value = divmod(at, blocks), total
+        if added is not None and conv.residual is not None:
+            offset = o * conv.residual.block + q * conv.residual.pixel
+            value = value + f.load(added, f.lane, offset)
+        stored = FUNCTIONS[conv.activation](f, value)
+        f.store(stored, y, o * conv.target.block + q * conv.target.pixel)

@@ -1,0 +1,108 @@
+"""Functions of one number, a register at a time, and how far each is from the truth.
+
+The exponential is 2^k · p(r), |r| ≤ ln 2 / 2, with the Taylor polynomial of degree 7 and ln 2 in
+two parts (Cody & Waite 1980); what is built on it inherits its error. Bounds stand in the tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from lighten.emit import Function, Value
+
+Unary = Callable[[Function, Value], Value]
+LARGEST, SMALLEST = 88.0, -87.0  # between them e^x is a normal float
+LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
+# erf by Abramowitz & Stegun 7.1.26, to 1.5e-7
+ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+ERF_P = 0.3275911
+
+
+def polynomial(f: Function, x: Value, coefficients: Sequence[float]) -> Value:
+    """Σ cᵢ xⁱ by Horner's rule."""
+    total = f.constant(coefficients[-1], x.type)
+    for coefficient in reversed(coefficients[:-1]):
+        total = f.fma(total, x, f.constant(coefficient, x.type))
+    return total
+
+
+def _clipped(f: Function, x: Value, low: float, high: float) -> Value:
+    raised = f.call("maximum", x, f.constant(low, x.type))
+    return f.call("minimum", raised, f.constant(high, x.type))
+
+
+def _exp(f: Function, x: Value) -> Value:
+    inside = _clipped(f, x, SMALLEST, LARGEST)
+    k = f.call("nearest", inside * f.constant(1 / math.log(2), x.type))
+    r = f.fma(k, f.constant(-LN2_HIGH, x.type), inside)
+    r = f.fma(k, f.constant(-LN2_LOW, x.type), r)
+    p = polynomial(f, r, [1 / math.factorial(i) for i in range(8)])
+    return p * f.power_of_two(k)
+
+
+def _sigmoid(f: Function, x: Value) -> Value:
+    one = f.constant(1.0, x.type)
+    return one / (one + _exp(f, f.zero(x.type) - x))
+
+
+def _tanh(f: Function, x: Value) -> Value:
+    """2 · sigmoid(2x) − 1"""
+    two, one = f.constant(2.0, x.type), f.constant(1.0, x.type)
+    return f.fma(two, _sigmoid(f, x + x), f.zero(x.type) - one)
+
+
+def _erf(f: Function, x: Value) -> Value:
+    one, size = f.constant(1.0, x.type), f.call("absolute", x)
+    t = one / f.fma(size, f.constant(ERF_P, x.type), one)
+    tail = polynomial(f, t, (0.0, *ERF)) * _exp(f, f.zero(x.type) - size * size)
+    return f.call("copysign", one - tail, x)
+
+
+def _gelu(f: Function, x: Value) -> Value:
+    half = f.constant(0.5, x.type)
+    grown = _erf(f, x * f.constant(math.sqrt(0.5), x.type)) + f.constant(1.0, x.type)
+    return x * half * grown
+
+
+def _gelu_tanh(f: Function, x: Value) -> Value:
+    inner = f.fma(x * x * x, f.constant(0.044715, x.type), x)
+    grown = _tanh(f, inner * f.constant(math.sqrt(2 / math.pi), x.type))
+    return x * f.constant(0.5, x.type) * (grown + f.constant(1.0, x.type))
+
+
+def _hardsigmoid(f: Function, x: Value) -> Value:
+    moved = f.fma(x, f.constant(1 / 6, x.type), f.constant(0.5, x.type))
+    return _clipped(f, moved, 0.0, 1.0)
+
+
+FUNCTIONS: Mapping[str, Unary] = {
+    "": lambda f, x: x,
+    "relu": lambda f, x: f.call("maximum", x, f.zero(x.type)),
+    "relu6": lambda f, x: _clipped(f, x, 0.0, 6.0),
+    "hardsigmoid": _hardsigmoid,
+    "hardswish": lambda f, x: x * _hardsigmoid(f, x),
+    "exp": _exp,
+    "sigmoid": _sigmoid,
+    "silu": lambda f, x: x * _sigmoid(f, x),
+    "tanh": _tanh,
+    "erf": _erf,
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+    "neg": lambda f, x: f.zero(x.type) - x,
+    "abs": lambda f, x: f.call("absolute", x),
+    "square": lambda f, x: x * x,
+    "sqrt": lambda f, x: f.call("sqrt", x),
+    "rsqrt": lambda f, x: f.constant(1.0, x.type) / f.call("sqrt", x),
+    "reciprocal": lambda f, x: f.constant(1.0, x.type) / x,
+    "floor": lambda f, x: f.call("floor", x),
+}
+# of two numbers
+BINARY: Mapping[str, Callable[[Function, Value, Value], Value]] = {
+    "add": lambda f, a, b: a + b,
+    "sub": lambda f, a, b: a - b,
+    "mul": lambda f, a, b: a * b,
+    "div": lambda f, a, b: a / b,
+    "max": lambda f, a, b: f.call("maximum", a, b),
+    "min": lambda f, a, b: f.call("minimum", a, b),
+}

@@ -1,0 +1,128 @@
+"""Copies between layouts: slices, pads, parts of a concatenation, planar to blocked and back.
+
+reference, one sample:
+    for c, i, j:
+        y[c + first, i + top, j + left] = x[c + skipped, i · down + above, j · along + before]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lighten.emit import F32, I64, POINTER, Function, Index, Isa, Tile, Type, Value, vector
+from lighten.kernels.finish import pixel
+from lighten.kernels.layout import Blocked
+
+Corner = tuple[int, int, int]  # channel, row, column
+
+
+@dataclass(frozen=True)
+class Move:
+    """A box of `size` (channels, rows, columns), taken from `begin` in steps of `steps` (rows,
+    columns) and put at `at`. What lies around it in the target stays as it is.
+    """
+
+    source: Blocked
+    target: Blocked
+    size: Corner
+    begin: Corner = (0, 0, 0)
+    steps: tuple[int, int] = (1, 1)
+    at: Corner = (0, 0, 0)
+
+
+def emit(name: str, move: Move, isa: Isa) -> Function:
+    """The kernel `name(x, y, n)`: a register of channels at a time where both sides lie alike, else
+    one number at a time.
+    """
+    f = Function(name, {"x": POINTER, "y": POINTER, "n": I64}, isa)
+    whole = _alike(move)
+    f.loop(0, f["n"], lambda n, _: _blocks(f, move, n) if whole else _channels(f, move, n))
+    return f
+
+
+def _alike(move: Move) -> bool:
+    """Whether blocks move as they are: their lanes beyond the channels may be overwritten."""
+    lanes = move.target.lanes
+    if move.source.lanes != lanes or move.begin[0] % lanes or move.at[0] % lanes:
+        return False
+    return move.size[0] % lanes == 0 or move.at[0] + move.size[0] == move.target.channels
+
+
+def _blocks(f: Function, move: Move, n: Value) -> None:
+    lanes = move.target.lanes
+    first, skipped = move.at[0] // lanes, move.begin[0] // lanes
+
+    def block(c: Value, _: Tile) -> None:
+        _box(f, move, (f["x"], f["y"]), (n, c + skipped, c + first), vector(F32, lanes))
+
+    f.loop(0, -(-move.size[0] // lanes), block)
+
+
+def _channels(f: Function, move: Move, n: Value) -> None:
+    """One channel after the other: its block and its lane on each side."""
+
+    def channel(c: Value, _: Tile) -> None:
+        source, lane = _split(c + move.begin[0], move.source.lanes)
+        target, place = _split(c + move.at[0], move.target.lanes)
+        _box(f, move, (f["x"] + lane * 4, f["y"] + place * 4), (n, source, target), F32)
+
+    f.loop(0, move.size[0], channel)
+
+
+def _split(channel: Value, lanes: int) -> tuple[Value, Value]:
+    block = channel // lanes
+    return block, channel - block * lanes
+
+
+def _box(
+    f: Function,
+    move: Move,
+    bases: tuple[Value, Value],
+    blocks: tuple[Value, Index, Index],
+    kind: Type,
+) -> None:
+    """Copy the pixels of one block, or of one lane in it."""
+    n, old, new = blocks
+    (_, above, before), (_, top, left) = move.begin, move.at
+    down, along = move.steps
+
+    def row(i: Value, _: Tile) -> None:
+        def column(j: Value, _: Tile) -> None:
+            x = pixel(bases[0], move.source, (n, old, i * down + above, j * along + before))
+            y = pixel(bases[1], move.target, (n, new, i + top, j + left))
+            f.store(f.load(x, kind), y)
+
+        f.loop(0, move.size[2], column)
+
+    f.loop(0, move.size[1], row)
+
+
+def clear(name: str, layout: Blocked, isa: Isa, *, everything: bool = False) -> Function:
+    """The kernel `name(y, n)`: zeros in the halo, or everywhere."""
+    f = Function(name, {"y": POINTER, "n": I64}, isa)
+    halo = layout.halo
+    zero = f.zero(vector(F32, layout.lanes) if layout.lanes > 1 else F32)
+
+    def fill(start: Value, count: int) -> None:
+        f.loop(0, count, lambda p, _: f.store(zero, start + p * layout.pixel))
+
+    def sample(n: Value, _: Tile) -> None:
+        def block(c: Value, _: Tile) -> None:
+            y = f["y"] + n * layout.sample + c * layout.block
+            if everything:
+                fill(y, layout.rows * layout.columns)
+                return
+            fill(y, halo.top * layout.columns)
+            fill(y + (halo.top + layout.height) * layout.row, halo.bottom * layout.columns)
+
+            def line(i: Value, _: Tile) -> None:
+                start = y + i * layout.row + halo.top * layout.row
+                fill(start, halo.left)
+                fill(start + (halo.left + layout.width) * layout.pixel, halo.right)
+
+            f.loop(0, layout.height, line)
+
+        f.loop(0, layout.blocks, block)
+
+    f.loop(0, f["n"], sample)
+    return f

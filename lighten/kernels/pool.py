@@ -1,0 +1,99 @@
+"""Pooling over blocked channels: windows are cut off at the border, no padding is read.
+
+reference, one sample, rows r and columns s inside the image only:
+    for c, i, j:
+        y[c, i, j] = max or mean over r, s of x[c, i · stride + r, j · stride + s]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
+from lighten.kernels.finish import pixel
+from lighten.kernels.layout import Blocked
+from lighten.kernels.shapes import Window
+
+LOWEST = -3.4028234663852886e38
+
+
+@dataclass(frozen=True)
+class Pool:
+    """`function` is "max" or "average"; the latter divides by the pixels that the window has inside
+    the image, or by all of its pixels where `padded`.
+    """
+
+    source: Blocked
+    target: Blocked
+    window: Window
+    function: str
+    padded: bool = False
+
+
+def emit(name: str, pool: Pool, isa: Isa) -> Function:
+    """The kernel `name(x, y, n)`."""
+    f = Function(name, {"x": POINTER, "y": POINTER, "n": I64}, isa)
+    target = pool.target
+
+    def sample(n: Value, _: Tile) -> None:
+        def block(c: Value, _: Tile) -> None:
+            def row(i: Value, _: Tile) -> None:
+                def column(j: Value, _: Tile) -> None:
+                    value = _window(f, pool, (n, c, i, j))
+                    f.store(value, pixel(f["y"], target, (n, c, i, j)))
+
+                f.loop(0, target.width, column)
+
+            f.loop(0, target.height, row)
+
+        f.loop(0, target.blocks, block)
+
+    f.loop(0, f["n"], sample)
+    return f
+
+
+def _window(f: Function, pool: Pool, place: tuple[Value, Value, Value, Value]) -> Value:
+    """One result: the window's pixels that lie inside the image."""
+    n, c, i, j = place
+    window, source = pool.window, pool.source
+    largest = pool.function == "max"
+    rows = _inside(f, i, 0, pool)
+    columns = _inside(f, j, 1, pool)
+    first = f.constant(LOWEST, f.lane) if largest else f.zero(f.lane)
+
+    def row(r: Value, total: Tile) -> Tile:
+        def column(s: Value, total: Tile) -> Tile:
+            at = (
+                n,
+                c,
+                i * window.strides[0] + r * window.dilations[0] - window.pads[0],
+                j * window.strides[1] + s * window.dilations[1] - window.pads[1],
+            )
+            seen = f.load(pixel(f["x"], source, at), f.lane)
+            return [f.call("maximum", total[0], seen) if largest else total[0] + seen]
+
+        return f.loop(*columns, column, total)
+
+    (total,) = f.loop(*rows, row, [first])
+    if largest:
+        return total
+    if pool.padded:
+        return total * f.constant(1 / (window.kernel[0] * window.kernel[1]), f.lane)
+    height, width = (stop - start for start, stop in (rows, columns))
+    return total / f.spread(f.real(height * width), f.lane.lanes)
+
+
+def _inside(f: Function, at: Value, axis: int, pool: Pool) -> tuple[Index, Index]:
+    """The first tap of the window inside the image and the first beyond it."""
+    window = pool.window
+    taps, step = window.kernel[axis], window.dilations[axis]
+    size = (pool.source.height, pool.source.width)[axis]
+    stride, before = window.strides[axis], window.pads[axis]
+    results = (pool.target.height, pool.target.width)[axis]
+    start: Index = 0
+    stop: Index = taps
+    if before:  # taps t with at · stride + t · step ≥ before
+        start = f.most((before + step - 1 - at * stride) // step, 0)
+    if (results - 1) * stride + (taps - 1) * step - before >= size:
+        stop = f.least((size + before + step - 1 - at * stride) // step, taps)
+    return start, stop

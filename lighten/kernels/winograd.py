@@ -1,0 +1,338 @@
+"""Winograd convolution F(m × m, r × r): fewer products than the sum itself has (rows G10, G11).
+
+    reference, one tile of m × m results from n × n pixels, n = m + r − 1:
+        y[k] = b[k] + Aᵀ [ Σ_c (G w[k, c] Gᵀ) ⊙ (Bᵀ x[c] B) ] A
+
+The sum over channels stands inside, so that for each of the n² products it is a matrix product of
+its own, over the tiles of a few rows of tiles that stay in the cache:
+
+    1  x, tile by tile      → V[product][channel block][tile][lane]      Bᵀ x B in registers
+    2  for every product:     M = V · U     columns × blocks sums stay in registers, as in `direct`
+    3  M, tile by tile      → y             Aᵀ M A, bias, residual, activation
+
+U is made of the weights once, in float64. Transforms are straight-line programs from `algebra`;
+tiles that stick out of the image read the halo's zeros and store only what lies inside.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lighten.algebra.straight_line import Add, MultiplyAdd, Scale, StraightLine, Subtract, schedule
+from lighten.algebra.winograd import Winograd, winograd
+from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
+from lighten.kernels import costs
+from lighten.kernels.finish import pixel, window
+from lighten.kernels.functions import FUNCTIONS
+from lighten.kernels.layout import Halo
+from lighten.kernels.shapes import Conv
+
+Array = np.ndarray[Any, Any]
+OUTPUTS = (2, 4, 6)  # m
+FILTERS = (4, 2, 1)
+CACHE = 1 << 19  # bytes that V and M of one step may take
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """F(outputs, r); registers of filters by tiles in a block; rows of tiles in one step."""
+
+    outputs: int
+    blocks: int
+    columns: int
+    rows: int
+
+
+@functools.cache
+def algorithm(outputs: int, taps: int) -> tuple[Winograd, StraightLine, StraightLine]:
+    """The transforms, and how those of the input and the output are computed."""
+    made = winograd(outputs, taps)
+    return made, schedule(made.input_transform), schedule(made.output_transform)
+
+
+def accepts(conv: Conv, isa: Isa) -> bool:
+    """Square kernels of 3 or 5 taps in steps of one, without groups or dilation."""
+    sliding, same = conv.window, conv.source.lanes == conv.target.lanes == isa.lanes
+    plain = sliding.strides == sliding.dilations == (1, 1) and conv.groups == 1
+    return same and plain and sliding.kernel in ((3, 3), (5, 5))
+
+
+def tiles(conv: Conv, outputs: int) -> tuple[int, int]:
+    """Rows and columns of tiles."""
+    return math.ceil(conv.target.height / outputs), math.ceil(conv.target.width / outputs)
+
+
+def halo(conv: Conv, schedule: Schedule) -> Halo:
+    """What the tiles read around the image."""
+    outputs = schedule.outputs
+    (down, along), (top, left, *_) = tiles(conv, outputs), conv.window.pads
+    more = conv.window.kernel[0] - 1
+    bottom = down * outputs + more - top - conv.source.height
+    right = along * outputs + more - left - conv.source.width
+    return Halo(top, max(bottom, 0), left, max(right, 0))
+
+
+def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
+    """For each m the register block that feeds most multiply-adds per load; with as many rows in a
+    step as the cache holds, and with all, so that large weights are read once.
+    """
+    found = []
+    for outputs in OUTPUTS:
+        down, along = tiles(conv, outputs)
+        products = (outputs + conv.window.kernel[0] - 1) ** 2
+        row = products * along * (conv.source.blocks + conv.target.blocks) * conv.target.pixel
+        fitting = [d for d in range(1, down + 1) if down % d == 0 and d * row <= CACHE]
+        for rows in sorted({max(fitting, default=1), down}):
+            best = min(_blocks(conv, rows * along, isa), key=_loads)
+            found.append(Schedule(outputs, *best, rows))
+    return found
+
+
+def _blocks(conv: Conv, count: int, isa: Isa) -> list[tuple[int, int]]:
+    """Registers of filters by tiles that fit, for so many tiles."""
+    found = []
+    for blocks in FILTERS:
+        if conv.target.blocks % blocks == 0:
+            most = (isa.registers - blocks - 1) // blocks
+            found.append((blocks, math.ceil(count / math.ceil(count / most))))
+    return found
+
+
+def _loads(block: tuple[int, int]) -> float:
+    """Loads per multiply-add."""
+    return sum(block) / (block[0] * block[1])
+
+
+def workspace(conv: Conv, schedule: Schedule) -> int:
+    """Bytes of V and M."""
+    sizes = _Sizes.of(conv, schedule)
+    return sizes.products * (sizes.read + sizes.made)
+
+
+def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:
+    """A rough prediction for one sample: the products, the transforms, and reading U."""
+    sizes, (made, before, after) = (
+        _Sizes.of(conv, schedule),
+        algorithm(schedule.outputs, conv.window.kernel[0]),
+    )
+    count = math.prod(tiles(conv, schedule.outputs))
+    macs = sizes.products * count * conv.source.channels * conv.target.channels
+    moved = 2 * made.size**2  # loads and stores of one tile
+    changed = (len(before.steps) * 2 * made.size + moved) * conv.source.blocks
+    written = len(after.steps) * (made.size + schedule.outputs) + moved
+    transforms = count * (changed + written * conv.target.blocks) * costs.TRANSFORM
+    block, steps = (schedule.blocks, schedule.columns), tiles(conv, schedule.outputs)[0]
+    weights = sizes.products * sizes.weights
+    read = costs.far(weights) * steps / schedule.rows + 2 * costs.far(workspace(conv, schedule))
+    return costs.products(macs, conv, block, isa) + transforms + read
+
+
+def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
+    """U = G w Gᵀ as `[product, group of filters, channel, filter]`."""
+    made, *_ = algorithm(schedule.outputs, conv.window.kernel[0])
+    transform = made.as_float()[1]
+    u = np.einsum("ai,kcij,bj->abkc", transform, weight.astype(np.float64), transform)
+    group, (filters, channels) = schedule.blocks * conv.target.lanes, weight.shape[:2]
+    wide = np.zeros(
+        (
+            len(transform) ** 2,
+            math.ceil(filters / group) * group,
+            conv.source.blocks * conv.source.lanes,
+        ),
+        np.float32,
+    )
+    wide[:, :filters, :channels] = u.reshape(-1, filters, channels)
+    split = wide.reshape(len(wide), -1, group, wide.shape[2])
+    return np.ascontiguousarray(split.transpose(0, 1, 3, 2))
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Bytes: of one product's part of V (`read`), of M (`made`), of U (`weights`).
+
+    V and M have an odd number of registers per product: a power of two would put all products of
+    one tile into the same few sets of the cache.
+    """
+
+    products: int
+    tiles: int
+    read: int
+    made: int
+    weights: int
+
+    @classmethod
+    def of(cls, conv: Conv, schedule: Schedule) -> _Sizes:
+        count = schedule.rows * tiles(conv, schedule.outputs)[1]
+        source, target = conv.source, conv.target
+        return cls(
+            (schedule.outputs + conv.window.kernel[0] - 1) ** 2,
+            count,
+            (source.blocks * count | 1) * source.pixel,
+            (target.blocks * count | 1) * target.pixel,
+            source.blocks * source.lanes * target.blocks * target.pixel,
+        )
+
+
+def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
+    """The kernel `name(x, w, b, r, y, s, n)`, as in `direct`; s is its workspace."""
+    f = Function(name, {**dict.fromkeys("xwbrys", POINTER), "n": I64}, isa)
+    sizes = _Sizes.of(conv, schedule)
+    down = tiles(conv, schedule.outputs)[0]
+    whole = down // schedule.rows - 1
+
+    def sample(n: Value, _: Tile) -> None:
+        def step(first: Index, *, last: bool) -> None:
+            _read(f, conv, schedule, (n, first))
+            f.loop(0, sizes.products, lambda p, _: _multiply(f, conv, schedule, p))
+            _write(f, conv, schedule, (n, first), last=last)
+
+        f.loop(0, whole, lambda s, _: step(s * schedule.rows, last=False))
+        step(whole * schedule.rows, last=True)
+
+    f.loop(0, f["n"], sample)
+    return f
+
+
+def _transformed(f: Function, line: StraightLine, grid: Sequence[Tile]) -> list[Tile]:
+    """The straight-line program along the columns of a grid of registers, then along the rows."""
+    columns = [_run(f, line, column) for column in zip(*grid, strict=True)]
+    return [_run(f, line, row) for row in zip(*columns, strict=True)]
+
+
+def _run(f: Function, line: StraightLine, values: Sequence[Value]) -> Tile:
+    made = list(values)
+    for step in line.steps:
+        match step:
+            case Add(_, a, b):
+                made.append(made[a] + made[b])
+            case Subtract(_, a, b):
+                made.append(made[a] - made[b])
+            case Scale(_, a, factor):
+                made.append(made[a] * f.constant(float(factor), f.lane))
+            case MultiplyAdd(_, a, factor, b):
+                made.append(f.fma(made[a], f.constant(float(factor), f.lane), made[b]))
+    return [made[output] for output in line.outputs]
+
+
+def _read(f: Function, conv: Conv, schedule: Schedule, place: tuple[Value, Index]) -> None:
+    """1: the pixels of every tile of this step, transformed, to V."""
+    made, line, _ = algorithm(schedule.outputs, conv.window.kernel[0])
+    sizes, source, size = _Sizes.of(conv, schedule), conv.source, made.size
+    along = tiles(conv, schedule.outputs)[1]
+    n, first = place
+
+    def block(c: Value, _: Tile) -> None:
+        def row(i: Value, _: Tile) -> None:
+            def tile(j: Value, _: Tile) -> None:
+                at = (n, c, (i + first) * schedule.outputs, j * schedule.outputs)
+                x = window(conv, f["x"], at)
+                grid = [
+                    [f.load(x, f.lane, a * source.row + b * source.pixel) for b in range(size)]
+                    for a in range(size)
+                ]
+                v = f["s"] + c * (sizes.tiles * source.pixel) + (i * along + j) * source.pixel
+                for a, values in enumerate(_transformed(f, line, grid)):
+                    for b, value in enumerate(values):
+                        f.store(value, v, (a * size + b) * sizes.read)
+
+            f.loop(0, along, tile)
+
+        f.loop(0, schedule.rows, row)
+
+    f.loop(0, source.blocks, block)
+
+
+def _multiply(f: Function, conv: Conv, schedule: Schedule, p: Value) -> None:
+    """2: one product's matrices, M = V · U."""
+    sizes, source, target = _Sizes.of(conv, schedule), conv.source, conv.target
+    filters = schedule.blocks * target.pixel
+    v = f["s"] + p * sizes.read
+    m = f["s"] + p * sizes.made + sizes.products * sizes.read
+    u = f["w"] + p * sizes.weights
+    plane = sizes.tiles * source.pixel
+    whole, rest = divmod(source.channels, source.lanes)
+
+    def group(g: Value, _: Tile) -> None:
+        held = u + g * (source.blocks * source.lanes * filters)
+
+        def tile(t: Index, width: int) -> None:
+            def channels(count: int, c: Index, sums: Tile) -> Tile:
+                seen = v + c * plane + t * source.pixel
+                weights = held + c * (source.lanes * filters)
+                for lane in range(count):
+                    loaded = [
+                        f.load(weights, f.lane, lane * filters + o * f.lane.bytes)
+                        for o in range(schedule.blocks)
+                    ]
+                    for q in range(width):
+                        one = f.load_spread(seen, f.lane, q * source.pixel + 4 * lane)
+                        for o in range(schedule.blocks):
+                            at = q * schedule.blocks + o
+                            sums[at] = f.fma(one, loaded[o], sums[at])
+                return sums
+
+            sums = [f.zero(f.lane)] * (width * schedule.blocks)
+            sums = f.loop(0, whole, lambda c, sums: channels(source.lanes, c, sums), sums)
+            if rest:
+                sums = channels(rest, whole, sums)
+            results = m + g * (schedule.blocks * sizes.tiles * target.pixel) + t * target.pixel
+            for at, value in enumerate(sums):
+                q, o = divmod(at, schedule.blocks)
+                f.store(value, results, o * sizes.tiles * target.pixel + q * target.pixel)
+
+        full, over = divmod(sizes.tiles, schedule.columns)
+        f.loop(0, full, lambda t, _: tile(t * schedule.columns, schedule.columns))
+        if over:
+            tile(full * schedule.columns, over)
+
+    f.loop(0, target.blocks // schedule.blocks, group)
+
+
+def _write(
+    f: Function, conv: Conv, schedule: Schedule, place: tuple[Value, Index], *, last: bool
+) -> None:
+    """3: the results of every tile of this step; `last`: its last row may stick out."""
+    made, _, line = algorithm(schedule.outputs, conv.window.kernel[0])
+    sizes, target, size = _Sizes.of(conv, schedule), conv.target, made.size
+    (down, along), m = tiles(conv, schedule.outputs), schedule.outputs
+    low, right = target.height - (down - 1) * m, target.width - (along - 1) * m
+    n, first = place
+
+    def block(k: Value, _: Tile) -> None:
+        bias = f.load(f["b"] + k * target.pixel, f.lane)
+        sums = f["s"] + k * (sizes.tiles * target.pixel) + sizes.products * sizes.read
+
+        def tile(i: Index, j: Index, height: int, width: int) -> None:
+            held = sums + (i * along + j) * target.pixel
+            grid = [
+                [f.load(held, f.lane, (a * size + b) * sizes.made) for b in range(size)]
+                for a in range(size)
+            ]
+            at = (n, k, (first + i) * m, j * m)
+            y = pixel(f["y"], target, at)
+            for a, values in enumerate(_transformed(f, line, grid)[:height]):
+                for b, value in enumerate(values[:width]):
+                    total = value + bias
+                    if conv.residual is not None:
+                        other = pixel(f["r"], conv.residual, at)
+                        offset = a * conv.residual.row + b * conv.residual.pixel
+                        total = total + f.load(other, f.lane, offset)
+                    stored = FUNCTIONS[conv.activation](f, total)
+                    f.store(stored, y, a * target.row + b * target.pixel)
+
+        def row(i: Index, height: int) -> None:
+            f.loop(0, along - 1, lambda j, _: tile(i, j, height, m))
+            tile(i, along - 1, height, right)
+
+        inner = schedule.rows - 1 if last else schedule.rows
+        f.loop(0, inner, lambda i, _: row(i, m))
+        if last:
+            row(schedule.rows - 1, low)
+
+    f.loop(0, target.blocks, block)

@@ -1,0 +1,186 @@
+"""Whole networks in the engine: as exact as float32 is, whatever is interpreted, however called."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lighten import backends, zoo
+from lighten.backends.native import Native
+from lighten.emit import ISAS
+from lighten.engine import Network, plan
+from lighten.engine.memory import offsets
+from lighten.errors import InputError, UnsupportedOps
+from lighten.formats import UINT8
+from lighten.network import lower
+from lighten.program import Builder, Program, interpret
+from lighten.program.ir import Value
+from lighten.search.workbench import choose_backend
+from tests.random_programs import SHAPES, STEPS, random_program
+from tests.test_emit import HERE
+from tests.test_lower import lively
+
+BOUND = 1e-4  # max |y − y64| / max |y64|
+QUICK = ("lenet5", "resnet20", "mobilenet_v3", "squeezenet", "unet", "espcn", "sensor_cnn")
+# every op of these has a kernel
+WHOLE = (
+    *("lenet5", "digits_cnn", "resnet20", "resnet18", "vgg16_bn", "squeezenet", "densenet121"),
+    *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "efficientnet_b0"),
+)
+
+
+def error(found: np.ndarray, exact: np.ndarray) -> float:
+    assert found.shape == exact.shape
+    return float(np.abs(found - exact).max() / max(np.abs(exact).max(), 1e-30))
+
+
+def made(name: str) -> tuple[Any, np.ndarray]:
+    torch.manual_seed(0)
+    channels, *sides = zoo.TABLE[name].input_shape
+    shape = (channels, *(min(side, 64) for side in sides))
+    return lively(zoo.build(name)).eval(), torch.randn(3, *shape).numpy()
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.soak) for n in zoo.TABLE]
+)
+def test_zoo_networks_are_exact(name: str) -> None:
+    net, x = made(name)
+    program = lower(net, torch.from_numpy(x[:2]))
+    network = Native().compile(program)
+    with torch.no_grad():
+        exact = net.double()(torch.from_numpy(x).double())
+    wanted = exact.numpy() if isinstance(exact, torch.Tensor) else exact[0].numpy()
+    assert error(network(x)[0], wanted) < BOUND
+    if name in WHOLE:
+        assert not network.plan.interpreted
+
+
+@pytest.mark.parametrize("isa", HERE)
+def test_every_instruction_set_gives_the_same(isa: str) -> None:
+    net, x = made("resnet20")
+    program = lower(net, torch.from_numpy(x[:2]))
+    (wanted,) = interpret(program, x)
+    assert error(Network(plan(program, ISAS[isa]))(x)[0], wanted) < BOUND
+
+
+def agrees(program: Program) -> None:
+    rng = np.random.default_rng(1)
+    inputs = [rng.normal(size=(3, *program.values[i].shape)) for i in program.inputs]
+    (exact,) = interpret(program, *inputs)
+    (rounded,) = interpret(program, *inputs, dtype=np.float32)
+    (found,) = Native().compile(program)(*(x.astype(np.float32) for x in inputs))
+    scale = max(np.abs(exact).max(), 0.1)
+    bound = max(3e-5, 10 * np.abs(rounded - exact).max() / scale)
+    assert found.shape == exact.shape and np.abs(found - exact).max() / scale < bound
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_kind_of_op_means_the_same(step: str) -> None:
+    for shape in SHAPES:
+        agrees(random_program(shape, [step, "binary"], 0))
+
+
+def chain(steps: int, seed: int) -> Program:
+    rng = np.random.default_rng(seed)
+    names = sorted(STEPS)
+    chosen = [names[i] for i in rng.integers(len(names), size=steps)]
+    return random_program(SHAPES[int(rng.integers(len(SHAPES)))], chosen, seed)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_programs_mean_the_same(seed: int) -> None:
+    agrees(chain(5, seed))
+
+
+@pytest.mark.soak
+def test_many_random_programs_mean_the_same() -> None:
+    for seed in range(20, 1000):
+        agrees(chain(6, seed))
+
+
+def test_any_batch_runs_and_answers_do_not_depend_on_it() -> None:
+    net, x = made("resnet20")
+    network = Native().compile(lower(net, torch.from_numpy(x[:2])))
+    whole = network(x)[0]
+    for size in (1, 2):
+        np.testing.assert_array_equal(network(x[:size])[0], whole[:size])
+
+
+def test_calls_at_the_same_time_do_not_meet() -> None:
+    net, _ = made("resnet20")
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((1, 3, 32, 32)).astype(np.float32) for _ in range(16)]
+    network = Native().compile(lower(net, torch.from_numpy(np.concatenate(inputs[:2]))))
+    wanted = [network(x)[0] for x in inputs]
+    wrong: list[int] = []
+
+    def work(which: int) -> None:
+        for _ in range(30):
+            if not np.array_equal(network(inputs[which])[0], wanted[which]):
+                wrong.append(which)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_wrong_inputs_are_refused() -> None:
+    network = Native().compile(lower(*_small()))
+    with pytest.raises(InputError, match=r"must be \[n, 3, 8, 8\], but got \[1, 3, 9, 9\]"):
+        network(np.zeros((1, 3, 9, 9), np.float32))
+    with pytest.raises(InputError, match="but got none"):
+        network()
+
+
+def _small() -> tuple[Any, Any]:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
+    return net, torch.zeros(2, 3, 8, 8)
+
+
+def test_what_it_cannot_run_is_named() -> None:
+    b = Builder()
+    program = b.finish(b.op("unary", b.input("x", (4,)), function="relu"))
+    rounded = Value((4,), UINT8, UINT8.span(0, 1))
+    program = program.changed(values={**program.values, program.outputs[0]: rounded})
+    assert Native().missing(program) == [program.ops[0].name]
+    with pytest.raises(UnsupportedOps, match="runs no int8 yet"):
+        backends.get("native").compile(program)
+    with pytest.raises(InputError, match="one thread so far, but got 2"):
+        Native().compile(lower(*_small()), threads=2)
+    with pytest.raises(InputError, match="runs no int8 yet"):
+        choose_backend("native")
+    assert "native" not in {backend.name for backend in choose_backend("auto")}
+
+
+def test_a_profile_names_the_ops() -> None:
+    net, example = _small()
+    program = lower(net, example)
+    times = Native().compile(program).profile([example.numpy()], runs=5)
+    assert {op.name for op in program.ops} & set(times) and all(t >= 0 for t in times.values())
+
+
+def test_values_share_memory_only_when_they_never_live_together() -> None:
+    rng = np.random.default_rng(0)
+    names = [f"v{i}" for i in range(60)]
+    sizes = {name: int(rng.integers(1, 5000)) for name in names}
+    begins = {name: int(rng.integers(50)) for name in names}
+    lives = {name: (begins[name], begins[name] + int(rng.integers(8))) for name in names}
+    at, total = offsets(sizes, lives)
+    for i, a in enumerate(names):
+        assert at[a] % 64 == 0 and at[a] + sizes[a] <= total
+        for b in names[:i]:
+            together = lives[a][0] <= lives[b][1] and lives[b][0] <= lives[a][1]
+            apart = at[a] + sizes[a] <= at[b] or at[b] + sizes[b] <= at[a]
+            assert apart or not together
+    most = max(
+        sum(sizes[n] for n in names if lives[n][0] <= step <= lives[n][1]) for step in range(60)
+    )
+    assert most <= total < 2 * most
