@@ -12,7 +12,7 @@ import pytest
 
 from lighten.emit import ISAS, Isa, build
 from lighten.engine.choose import Choice, candidates
-from lighten.engine.executable import aligned
+from lighten.engine.memory import aligned
 from lighten.kernels import direct, winograd
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo

@@ -71,7 +71,7 @@ def test_a_task_goes_the_whole_road(name: str, few: None, tmp_path: Path) -> Non
     assert f"{task.metric.name}, {metric['unit']}".lower() in (
         (tmp_path / "run" / "report.html").read_text().lower()
     )
-    subject = inspection.open_model(str(tmp_path / "run"), data_spec=f"builtin:{name}")
+    subject = open_model(str(tmp_path / "run"), data_spec=f"builtin:{name}")
     scored = inspection.evaluate(subject, "auto", 1, "test")
     assert scored["quality"] == pytest.approx(summary["after"]["quality"], abs=1e-6)
     recipe = api.read_recipe(tmp_path / "run" / "recipe.yaml")
@@ -89,6 +89,7 @@ def test_a_task_goes_the_whole_road(name: str, few: None, tmp_path: Path) -> Non
 FACTORY = """
 import numpy as np, lighten
 from lighten.data import from_loaders
+from lighten.subject import open_model
 
 def batches(seed):
     rng = np.random.default_rng(seed)

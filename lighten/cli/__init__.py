@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "analyze": look.analyze,
     "build": engine.build,
     "explain": engine.explain,
+    "tune": engine.tune,
     "report": look.report,
     "compare": look.compare,
     "doctor": look.doctor,

@@ -24,6 +24,9 @@ def build(
     ] = None,
     vocab: opt.Vocab = None,
     input: opt.InputShape = None,
+    tune: Annotated[
+        str | None, typer.Option("--tune", help="also time kernels, at most so long: 10s, 1m")
+    ] = None,
     out: File = Path("model.lighten"),
 ) -> None:
     """Write MODEL as one safe file that the engine runs, without torch or its class.
@@ -31,12 +34,37 @@ def build(
     Example: [bold]lighten build zoo:resnet20 --weights w.safetensors -o model.lighten[/]
     """
     from lighten import inspection, store
+    from lighten.subject import open_model
 
     data = opt.with_tokenizer(data, vocab, model, weights) if data else None
+    limit = opt.seconds(tune) if tune else 0.0
     with show.progress() as progress:
-        program = inspection.open_model(model, weights, data, 0, progress, input).program
-    store.save(program, out)
+        program = open_model(model, weights, data, 0, progress, input).program
+        store.save(program, out)
+        if limit:
+            inspection.tune(program, limit, progress)
     show.said(f"{out}: {len(program.ops)} ops, {out.stat().st_size / 1e3:,.0f} kB")
+
+
+def tune(
+    model: Model,
+    weights: opt.Weights = None,
+    input: opt.InputShape = None,
+    time: Annotated[str, typer.Option("--time", help="at most so long: 60s, 5m")] = "60s",
+) -> None:
+    """Time the kernels that MODEL could run on and keep the fastest that are right, for this
+    machine. Later runs, builds and loads go by it.
+
+    Example: [bold]lighten tune model.lighten --time 60s[/]
+    """
+    from lighten import inspection
+    from lighten.subject import open_model
+
+    with show.progress() as progress:
+        program = open_model(model, weights, None, 0, progress, input).program
+        timed, left = inspection.tune(program, opt.seconds(time), progress)
+    rest = f"; {left} are left, run it again" if left else ""
+    show.said(f"{timed} convolutions were timed{rest}.")
 
 
 def explain(
@@ -53,10 +81,11 @@ def explain(
     Example: [bold]lighten explain model.lighten[/]
     """
     from lighten import inspection
+    from lighten.subject import open_model
 
     data = opt.with_tokenizer(data, vocab, model, weights) if data else None
     with show.progress() as progress:
-        subject = inspection.open_model(model, weights, data, 0, progress, input)
+        subject = open_model(model, weights, data, 0, progress, input)
         found = inspection.explain(subject, batch)
     cells = [
         (

@@ -34,10 +34,11 @@ def evaluate(
     Example: [bold]lighten evaluate out/demo/model.onnx --data builtin:digits[/]
     """
     from lighten import inspection
+    from lighten.subject import open_model
 
     data = opt.with_tokenizer(data, vocab, model, weights)
     with show.progress() as progress:
-        subject = inspection.open_model(model, weights, data, skip_corrupt, progress)
+        subject = open_model(model, weights, data, skip_corrupt, progress)
         result = inspection.evaluate(subject, backend, threads, split)
     low, high = result["quality_interval"]
     row = (result["backend"], f"{result['quality']:.2f}", f"[{low:.2f}, {high:.2f}]")
@@ -62,13 +63,12 @@ def bench(
     Example: [bold]lighten bench zoo:resnet20 out/resnet20 --batch 1,32[/]
     """
     from lighten import inspection
+    from lighten.subject import open_model
 
     data = opt.with_tokenizer(data, vocab, models[0], weights) if data else None
     sizes, cores = opt.whole_numbers(batch, "--batch"), opt.whole_numbers(threads, "--threads")
     with show.progress() as progress:
-        subjects = [
-            inspection.open_model(model, weights, data, 0, progress, input) for model in models
-        ]
+        subjects = [open_model(model, weights, data, 0, progress, input) for model in models]
         rows = inspection.bench(subjects, backend, sizes, cores, progress)
     for size in sizes:
         for count in cores:
@@ -105,10 +105,11 @@ def analyze(
     Example: [bold]lighten analyze zoo:resnet20 --weights w.safetensors --data cifar10.tar[/]
     """
     from lighten import inspection
+    from lighten.subject import open_model
 
     data = opt.with_tokenizer(data, vocab, model, weights) if data else None
     with show.progress() as progress:
-        subject = inspection.open_model(model, weights, data, 0, progress, input)
+        subject = open_model(model, weights, data, 0, progress, input)
         result = inspection.analyze(subject, backend, threads, batch, progress)
     sensitivity = result["metric"]
     columns = ["layer", "kind", "output", "MACs", "parameters", "bytes", "ms", "roofline ms"]

@@ -9,7 +9,7 @@ build         IR text to callable machine code; compiled objects are kept on dis
 
 from lighten.emit.build import Library, build
 from lighten.emit.function import Function, Index, Tile, Value
-from lighten.emit.isa import ISAS, Isa, host
+from lighten.emit.isa import ISAS, Isa, features, host
 from lighten.emit.types import F32, I32, I64, POINTER, Type, vector
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Type",
     "Value",
     "build",
+    "features",
     "host",
     "vector",
 ]

@@ -1,8 +1,8 @@
-"""Which kernel computes each convolution, before anything is measured: the least predicted time."""
+"""Which kernel computes each convolution: the fastest measured here, else predicted to be."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,14 +26,20 @@ class Choice:
     cycles: float
 
 
-def convolutions(program: Program, isa: Isa) -> dict[str, Choice]:
-    """Op name → the kernel for it; ops that none can run are left out."""
+def convolutions(
+    program: Program, isa: Isa, measured: Callable[[Conv, Isa], Choice | None]
+) -> dict[str, Choice]:
+    """Op name → the kernel for it: the fastest that was measured, else the one predicted to be.
+
+    Ops that no kernel can run are left out.
+    """
     found = {}
     for op in program.ops:
         conv = convolution(program, op, isa)
         options = candidates(conv, isa) if conv is not None else []
-        if options:
-            found[op.name] = min(options, key=lambda choice: choice.cycles)
+        if conv is not None and options:
+            known = measured(conv, isa)
+            found[op.name] = known or min(options, key=lambda choice: choice.cycles)
     return found
 
 
@@ -49,7 +55,8 @@ def candidates(conv: Conv, isa: Isa) -> list[Choice]:
 
 def convolution(program: Program, op: Op, isa: Isa) -> Conv | None:
     """What a `conv` (or a `linear` on one vector) asks of a kernel, its layouts still bare; None
-    for other ops, and for convolutions over three dimensions.
+    for other ops, and for convolutions over three dimensions. The program's own input is read as it
+    comes, planar, where its channels would leave most lanes empty.
     """
     if op.kind not in ("conv", "linear") or op.inputs[0] not in program.values:
         return None
@@ -59,7 +66,8 @@ def convolution(program: Program, op: Op, isa: Isa) -> Conv | None:
     if source is None or target is None or (op.kind == "linear" and len(value.shape) > 1):
         return None
     sliding = Window((1, 1)) if op.kind == "linear" else window(op, weight[2:])
-    x, y = (Blocked(*size, isa.lanes) for size in (source, target))
+    first = op.inputs[0] in program.inputs and op.kind == "conv" and 2 * source[0] <= isa.lanes
+    x, y = Blocked(*source, 1 if first else isa.lanes), Blocked(*target, isa.lanes)
     added = y if op.get("residual") else None
     return Conv(x, y, sliding, op.get("groups", 1), op.get("activation", ""), added)
 

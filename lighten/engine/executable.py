@@ -11,20 +11,13 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import I64, POINTER, Function, build
-from lighten.engine.memory import LINE, offsets, rounded
+from lighten.engine.memory import aligned, offsets, rounded
 from lighten.engine.plan import Interpreted, Plan, Step, plain_name
 from lighten.errors import InputError
 from lighten.program.reference import REFERENCE
 from lighten.program.spec import integer_values, operands, weights
 
 Array = np.ndarray[Any, Any]
-
-
-def aligned(size: int) -> Array:
-    """Zero bytes that begin on a line."""
-    held = np.zeros(size + LINE, np.uint8)
-    start = -held.ctypes.data % LINE
-    return held[start : start + size]
 
 
 class Network:

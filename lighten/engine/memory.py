@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+
+Array = np.ndarray[Any, Any]
 LINE = 64  # bytes: a register of AVX-512, a cache line
+
+
+def aligned(size: int) -> Array:
+    """Zero bytes that begin on a line."""
+    held = np.zeros(size + LINE, np.uint8)
+    start = -held.ctypes.data % LINE
+    return held[start : start + size]
 
 
 def rounded(size: int) -> int:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from lighten.emit import Function, Isa
-from lighten.engine import choose
+from lighten.engine import choose, tuning
 from lighten.engine.images import image, plain
 from lighten.engine.pairs import with_activations, with_residuals
 from lighten.kernels import moves
@@ -71,12 +71,15 @@ class Plan:
         return tuple(step.op.name for step in self.steps if isinstance(step, Interpreted))
 
 
-def plan(program: Program, isa: Isa) -> Plan:
-    """Steps that compute the program on this instruction set."""
+def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE) -> Plan:
+    """Steps that compute the program on this instruction set.
+
+    A kernel whose measured error exceeds `tolerance` is not chosen.
+    """
     from lighten.engine.writers import WRITERS
 
     program = with_activations(fuse(program))
-    chosen = choose.convolutions(program, isa)
+    chosen = choose.convolutions(program, isa, partial(tuning.best, tolerance=tolerance))
     program = with_residuals(program, chosen)
     made = Plan(program, isa)
     writer = Writer(made, chosen, choose.halos(program, chosen))
@@ -133,6 +136,23 @@ class Writer:
             self._room(copied, self._new(name))
             self.move(name, source, copied)
         return self.plan.layouts[copied]
+
+    def read(self, name: str) -> tuple[str, Blocked]:
+        """What a value is called where it lies blocked, and how it lies there."""
+        layout = self.blocked(name)
+        return self.place(name), layout
+
+    def framed(self, name: str) -> tuple[str, Blocked]:
+        """A planar input of the program in the halo that is read around it."""
+        halo = self.halos.get(name, Halo())
+        layout = self.plan.layouts[name].with_halo(halo)
+        if halo == Halo():
+            return name, layout
+        copied = f"{name} (framed)"
+        if copied not in self.plan.layouts:
+            self._room(copied, layout)
+            self.move(name, name, copied)
+        return copied, layout
 
     def place(self, name: str) -> str:
         """What the value is called where it lies blocked."""

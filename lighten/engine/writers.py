@@ -21,7 +21,7 @@ def _conv(w: Writer, op: Op) -> bool:
     if choice is None or bare is None or op.get("activation", "") not in FUNCTIONS:
         return False
     residual, kernel, schedule = op.get("residual"), choice.kernel, choice.schedule
-    source = w.blocked(op.inputs[0])
+    read, source = w.framed(op.inputs[0]) if bare.source.lanes == 1 else w.read(op.inputs[0])
     added = w.blocked(residual) if residual else None
     conv = settled(bare, source, w.make(op.output), added)
     weight = w.array(op.inputs[1])
@@ -31,7 +31,7 @@ def _conv(w: Writer, op: Op) -> bool:
     stored = len(op.inputs) > 2 and op.inputs[2]
     bias = w.array(op.inputs[2]) if stored else np.zeros(len(weight), np.float32)
     bias_name = w.per_channel(f"{op.name} bias", bias)
-    given = [w.place(op.inputs[0]), held, bias_name]
+    given = [read, held, bias_name]
     given += [w.place(residual) if residual else bias_name, op.output]
     if kernel.workspace(conv, schedule):
         scratch = f"{op.name} scratch"

@@ -11,12 +11,16 @@ from lighten.kernels.shapes import Conv
 
 PORTS, WAIT = 2, 8
 TRANSFORM = 0.6  # cycles per operation of a transform: some spill, many load and store
-NEAR, STREAM = 3 << 18, 32  # weights beyond so many bytes come from further away, bytes a cycle
+# weights of more bytes come from a further cache, then from memory, in so many bytes a cycle
+NEAR, CACHE_SPEED = 3 << 18, 16
+MIDDLE, MEMORY_SPEED = 16 << 20, 8
 
 
 def far(weights: float) -> float:
     """Cycles to read so many bytes, where they do not stay near."""
-    return weights / STREAM if weights > NEAR else 0.0
+    if weights <= NEAR:
+        return 0.0
+    return weights / (CACHE_SPEED if weights <= MIDDLE else MEMORY_SPEED)
 
 
 def products(macs: float, conv: Conv, block: tuple[int, int], isa: Isa) -> float:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,10 @@ from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import costs
 from lighten.kernels.finish import finish, window
 from lighten.kernels.layout import Halo
-from lighten.kernels.shapes import Conv
+from lighten.kernels.shapes import Conv, Window
 
 Array = np.ndarray[Any, Any]
-FILTERS = (4, 2, 1)  # registers of filters in a block, the most first
+FILTERS = (6, 5, 4, 3, 2, 1)  # registers of filters in a block
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,24 @@ class Schedule:
 
 
 def accepts(conv: Conv, isa: Isa) -> bool:
-    """Any convolution without groups whose results are blocked by the registers' lanes."""
+    """Any convolution without groups whose results are blocked by the registers' lanes; what it
+    reads may be planar.
+    """
     return conv.groups == 1 and conv.target.lanes == isa.lanes
 
 
+def flat(conv: Conv) -> Conv:
+    """A 1 × 1 convolution between images without halos reads and writes one long row."""
+    layouts = [x for x in (conv.source, conv.target, conv.residual) if x is not None]
+    if conv.window != Window((1, 1)) or any(x.halo != Halo() for x in layouts):
+        return conv
+    source, target, *rest = (replace(x, height=1, width=x.height * x.width) for x in layouts)
+    return replace(conv, source=source, target=target, residual=rest[0] if rest else None)
+
+
 def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
-    """Register blocks that fit, the likely best first."""
-    found = []
+    """Register blocks that fit."""
+    found, conv = [], flat(conv)
     for blocks in FILTERS:
         if conv.target.blocks % blocks:
             continue
@@ -96,8 +107,8 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
     """The kernel `name(x, w, b, r, y, n)`: sources, packed weights, bias, what is added, results,
     samples; r is not read where nothing is added.
     """
-    parameters = {**dict.fromkeys("xwbry", POINTER), "n": I64}
-    f = Function(name, parameters, isa)
+    f = Function(name, {**dict.fromkeys("xwbry", POINTER), "n": I64}, isa)
+    conv = flat(conv)
     source, target = conv.source, conv.target
     filters = schedule.blocks * target.pixel  # bytes of one channel's weights
     rows, columns = conv.window.kernel

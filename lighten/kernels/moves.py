@@ -35,9 +35,14 @@ def emit(name: str, move: Move, isa: Isa) -> Function:
     one number at a time.
     """
     f = Function(name, {"x": POINTER, "y": POINTER, "n": I64}, isa)
-    whole = _alike(move)
+    whole = _alike(move) and move.target.lanes > 1
     f.loop(0, f["n"], lambda n, _: _blocks(f, move, n) if whole else _channels(f, move, n))
     return f
+
+
+def _runs(move: Move) -> bool:
+    """Whether rows of both sides are numbers side by side."""
+    return move.source.lanes == move.target.lanes == 1 and move.steps[1] == 1
 
 
 def _alike(move: Move) -> bool:
@@ -87,13 +92,19 @@ def _box(
     down, along = move.steps
 
     def row(i: Value, _: Tile) -> None:
-        def column(j: Value, _: Tile) -> None:
-            x = pixel(bases[0], move.source, (n, old, i * down + above, j * along + before))
-            y = pixel(bases[1], move.target, (n, new, i + top, j + left))
-            f.store(f.load(x, kind), y)
+        def columns(kind: Type, start: int, stop: int) -> None:
+            def column(j: Value, _: Tile) -> None:
+                x = pixel(bases[0], move.source, (n, old, i * down + above, j * along + before))
+                y = pixel(bases[1], move.target, (n, new, i + top, j + left))
+                f.store(f.load(x, kind), y)
 
-        f.loop(0, move.size[2], column)
+            f.loop(start, stop, column, step=f.isa.lanes if kind == f.lane and runs else 1)
 
+        whole = move.size[2] - move.size[2] % f.isa.lanes if runs else 0
+        columns(f.lane, 0, whole)
+        columns(kind, whole, move.size[2])
+
+    runs = _runs(move)
     f.loop(0, move.size[1], row)
 
 

@@ -35,7 +35,7 @@ from lighten.kernels.shapes import Conv
 
 Array = np.ndarray[Any, Any]
 OUTPUTS = (2, 4, 6)  # m
-FILTERS = (4, 2, 1)
+FILTERS = (6, 5, 4, 3, 2, 1)
 CACHE = 1 << 19  # bytes that V and M of one step may take
 
 

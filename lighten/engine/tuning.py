@@ -1,0 +1,184 @@
+"""Choosing kernels by timing them on this machine, with a guard on their error.
+
+Every candidate for a convolution is built and run on seeded noise. One that is further from the
+float64 sum than the tolerance is not chosen, however fast. What was found is kept beside the other
+measurements of this machine, and every later plan goes by it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lighten.core.files import cache_dir, write_json
+from lighten.emit import Isa, build, features
+from lighten.engine import choose
+from lighten.engine.memory import aligned
+from lighten.engine.pairs import with_activations
+from lighten.errors import WriteError
+from lighten.kernels import direct
+from lighten.kernels.functions import FUNCTIONS
+from lighten.kernels.shapes import Conv
+from lighten.program.fuse import fuse
+from lighten.program.ir import Program
+
+Array = np.ndarray[Any, Any]
+Tell = Callable[[str, int, int], None]
+FOLDER, VERSION = "kernels", 1
+TOLERANCE = 1e-4  # max |y − y64| / max |y64|
+BURST, ROUNDS = 2e-3, 5  # seconds of one burst; the best of so many counts
+COLD = 40 << 20  # bytes of weights between two uses: more than a cache keeps
+MOST_MACS = 4e8  # of the float64 check, which is done on fewer filters where they are many
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one candidate did: its name, milliseconds per sample, its error."""
+
+    name: str
+    milliseconds: float
+    error: float
+
+
+def tune(program: Program, isa: Isa, seconds: float, tell: Tell | None = None) -> int:
+    """Time the candidates of every convolution that was not timed before, until the time is up;
+    how many convolutions were.
+    """
+    end, timed = time.monotonic() + seconds, 0
+    shapes = list(unknown(program, isa))
+    for done, conv in enumerate(shapes):
+        if time.monotonic() > end:
+            break
+        if tell is not None:
+            tell("tuning", done, len(shapes))
+        keep(conv, isa, [measure(conv, choice, isa) for choice in choose.candidates(conv, isa)])
+        timed += 1
+    return timed
+
+
+def unknown(program: Program, isa: Isa) -> Iterator[Conv]:
+    """The distinct convolutions of a program that this machine has not timed."""
+    seen: set[Conv] = set()
+    program = with_activations(fuse(program))
+    for op in program.ops:
+        conv = choose.convolution(program, op, isa)
+        if conv is None or op.get("activation", "") not in FUNCTIONS:
+            continue
+        conv = plainly(conv)
+        if conv not in seen and recall(conv, isa) is None:
+            seen.add(conv)
+            yield conv
+
+
+def plainly(conv: Conv) -> Conv:
+    """What kernels are told apart by: neither residual nor activation changes which is best."""
+    return replace(conv, residual=None, activation="")
+
+
+def measure(conv: Conv, choice: choose.Choice, isa: Isa) -> Found:
+    """One candidate, timed and compared with the float64 sum."""
+    conv = replace(conv, source=conv.source.with_halo(choice.halo))
+    kernel, schedule = choice.kernel, choice.schedule
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, conv.source.channels, conv.source.height, conv.source.width))
+    per = conv.source.channels // conv.groups
+    w = rng.standard_normal((conv.target.channels, per, *conv.window.kernel)) / np.sqrt(per)
+    packed = kernel.pack(w.astype(np.float32), conv, schedule)
+    lanes = conv.target.blocks * conv.target.lanes
+    held = [_on_line(conv.source.pack(x.astype(np.float32))), _on_line(packed)]
+    held += [_on_line(np.zeros(lanes, np.float32))] * 2
+    held.append(_on_line(np.zeros((1, *conv.target.shape), np.float32)))
+    if kernel.workspace(conv, schedule):
+        held.append(aligned(kernel.workspace(conv, schedule)))
+    kinds = [ctypes.c_void_p] * len(held)
+    call = build([kernel.emit("kernel", conv, schedule, isa)]).function(
+        "kernel", *kinds, ctypes.c_int64
+    )
+    places = [array.ctypes.data for array in held]
+    copies = [_on_line(packed) for _ in range(_copies(packed.nbytes))]
+    weights = [places[1], *(copy.ctypes.data for copy in copies)]
+    call(*places, 1)
+    error = _error(conv, x, w, conv.target.unpack(held[4]))
+    return Found(described(choice), _best(call, places, weights), error)
+
+
+def _copies(size: int) -> int:
+    """So many more copies of large weights that each is read cold, as in a whole network."""
+    return min(COLD // size, 12) if size > 1 << 20 else 0
+
+
+def _best(call: Any, places: list[int], weights: list[int]) -> float:
+    """Milliseconds of one call: the best of a few bursts."""
+    found = []
+    for _ in range(ROUNDS):
+        calls, begun = 0, time.perf_counter()
+        while (taken := time.perf_counter() - begun) < BURST or not calls:
+            places[1] = weights[calls % len(weights)]
+            call(*places, 1)
+            calls += 1
+        found.append(1e3 * taken / calls)
+    return min(found)
+
+
+def _error(conv: Conv, x: Array, weight: Array, found: Array) -> float:
+    """How far it is from the float64 sum, on as many filters as take little time."""
+    if conv.groups > 1:
+        return 0.0  # a sum of a few products in float32
+    count = max(1, min(len(weight), int(MOST_MACS / (conv.macs / len(weight)))))
+    x32, w32 = x.astype(np.float32), weight[:count].astype(np.float32)
+    exact = direct.reference(conv, x32.astype(np.float64), w32, [0.0] * count)
+    return float(np.abs(found[:, :count] - exact).max() / max(np.abs(exact).max(), 1e-30))
+
+
+def _on_line(x: Array) -> Array:
+    held = aligned(x.nbytes).view(x.dtype).reshape(x.shape)
+    held[...] = x
+    return held
+
+
+# ── what was found ────────────────────────────────────────────────────────────────────────────
+
+
+def described(choice: choose.Choice) -> str:
+    """A candidate's name: its kernel and schedule."""
+    return f"{choice.kernel.__name__.rsplit('.', 1)[-1]} {choice.schedule}"
+
+
+def keep(conv: Conv, isa: Isa, found: Iterable[Found]) -> None:
+    """Write down what was measured; where that fails, it is measured again another time."""
+    with suppress(WriteError, OSError):
+        write_json(_path(conv, isa), {"conv": repr(conv), "found": [asdict(f) for f in found]})
+
+
+def recall(conv: Conv, isa: Isa) -> list[Found] | None:
+    """What was measured of a convolution on this machine, or None."""
+    try:
+        held = json.loads(_path(conv, isa).read_text(encoding="utf-8"))
+        found = [Found(**one) for one in held["found"]]
+    except (OSError, ValueError, KeyError, TypeError, WriteError):
+        return None
+    return found if held["conv"] == repr(conv) else None
+
+
+def best(conv: Conv, isa: Isa, tolerance: float = TOLERANCE) -> choose.Choice | None:
+    """The fastest measured candidate within the tolerance; None where none was measured."""
+    conv = plainly(conv)
+    named = {found.name: found for found in recall(conv, isa) or ()}
+    known = [c for c in choose.candidates(conv, isa) if described(c) in named]
+    right = [c for c in known if named[described(c)].error <= tolerance]
+    return min(right, key=lambda c: named[described(c)].milliseconds, default=None)
+
+
+def _path(conv: Conv, isa: Isa) -> Path:
+    made_for = (VERSION, isa.name, sorted(features()), repr(conv))
+    name = hashlib.sha256(repr(made_for).encode()).hexdigest()[:24]
+    return cache_dir() / FOLDER / f"{name}.json"

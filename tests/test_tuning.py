@@ -1,0 +1,109 @@
+"""Kernels chosen by timing: right before fast, written down, done without where it cannot be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from lighten import zoo
+from lighten.cli import app
+from lighten.emit import host
+from lighten.engine import Network, choose, plan, tuning
+from lighten.kernels.layout import Blocked
+from lighten.kernels.shapes import Conv, Window
+from lighten.network import lower
+from lighten.program import Program, interpret
+
+ISA = host()
+CONV = Conv(
+    Blocked(16, 10, 10, ISA.lanes), Blocked(16, 10, 10, ISA.lanes), Window((3, 3), pads=(1,) * 4)
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTEN_CACHE", str(tmp_path))
+
+
+def lenet() -> Program:
+    torch.manual_seed(0)
+    return lower(zoo.build("lenet5").eval(), torch.zeros(2, 1, 28, 28))
+
+
+def test_every_candidate_is_timed_and_compared_with_the_float64_sum() -> None:
+    found = [tuning.measure(CONV, choice, ISA) for choice in choose.candidates(CONV, ISA)]
+    names = {one.name.split()[0] for one in found}
+    assert names == {"direct", "winograd"}
+    assert all(one.milliseconds > 0 and 0 < one.error < 3e-5 for one in found)
+
+
+def test_the_fastest_that_is_right_is_chosen() -> None:
+    options = choose.candidates(CONV, ISA)
+    found = [
+        tuning.Found(tuning.described(choice), 1.0 + i, 1e-6) for i, choice in enumerate(options)
+    ]
+    wrong = replace(found[2], milliseconds=0.1, error=1e-3)
+    tuning.keep(CONV, ISA, [*found[:2], wrong, *found[3:]])
+    assert tuning.best(CONV, ISA) == options[0]
+    assert tuning.best(CONV, ISA, tolerance=1e-2) == options[2]
+    assert tuning.best(CONV, ISA, tolerance=0.0) is None
+    activated = replace(CONV, activation="relu", residual=CONV.target)
+    assert tuning.best(activated, ISA) is not None, "the same kernels with what is done at the end"
+
+
+def test_a_plan_goes_by_what_was_measured_and_stays_right() -> None:
+    program, x = lenet(), np.random.default_rng(0).standard_normal((2, 1, 28, 28))
+    for conv in list(tuning.unknown(program, ISA)):
+        slow = [
+            tuning.Found(tuning.described(c), 1.0 / (1 + i), 0.0)
+            for i, c in enumerate(choose.candidates(conv, ISA))
+        ]
+        tuning.keep(conv, ISA, slow)  # the last candidate looks fastest
+    assert not list(tuning.unknown(program, ISA))
+    (exact,) = interpret(program, x)
+    (found,) = Network(plan(program, ISA))(x.astype(np.float32))
+    assert np.abs(found - exact).max() / np.abs(exact).max() < 1e-4
+
+
+def test_the_tolerance_forbids_kernels() -> None:
+    net = torch.nn.Conv2d(16, 16, 3, padding=1).eval()
+    program = lower(net, torch.zeros(2, 16, 24, 24))
+    tuning.tune(program, ISA, 60.0)
+    chosen = tuning.best(_of(program), ISA, tolerance=6e-7)
+    assert chosen is not None
+    named = {one.name: one.error for one in tuning.recall(_of(program), ISA) or []}
+    assert named[tuning.described(chosen)] <= 6e-7
+
+
+def _of(program: Program) -> Conv:
+    conv = choose.convolution(program, program.ops[0], ISA)
+    assert conv is not None
+    return tuning.plainly(conv)
+
+
+@pytest.mark.parametrize("harm", ["", "{}", "not json", '{"conv": "other", "found": []}'])
+def test_a_damaged_record_is_measured_again(harm: str, tmp_path: Path) -> None:
+    tuning.keep(CONV, ISA, [tuning.Found("direct", 1.0, 0.0)])
+    (path,) = (tmp_path / tuning.FOLDER).iterdir()
+    assert json.loads(path.read_text())["found"]
+    path.write_text(harm)
+    assert tuning.recall(CONV, ISA) is None and tuning.best(CONV, ISA) is None
+
+
+def test_tuning_stops_when_its_time_is_up_and_goes_on_where_it_stopped() -> None:
+    program = lenet()
+    count = len(list(tuning.unknown(program, ISA)))
+    assert tuning.tune(program, ISA, 0.0) == 0
+    assert tuning.tune(program, ISA, 60.0) == count > 2
+    assert tuning.tune(program, ISA, 60.0) == 0
+
+
+def test_the_command_says_what_is_left() -> None:
+    done = CliRunner().invoke(app, ["tune", "zoo:lenet5", "--time", "1m"])
+    assert done.exit_code == 0 and "4 convolutions were timed." in done.output, done.output
