@@ -53,6 +53,18 @@ def test_explain_names_kernels_times_and_what_is_interpreted(built: Path, tmp_pa
     assert sum(op["macs"] for op in found["ops"]) == pytest.approx(40.55e6, rel=0.01)
 
 
+def test_explain_tells_what_tuning_found(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTEN_CACHE", str(tmp_path))
+    told = tmp_path / "told.json"
+    assert CliRunner().invoke(app, ["tune", str(built), "--time", "60s"]).exit_code == 0
+    done = CliRunner().invoke(app, ["explain", str(built), "--json", str(told)])
+    assert done.exit_code == 0, done.output
+    layer = next(op for op in json.loads(told.read_text())["ops"] if op["op"] == "layer1.0.conv1")
+    assert 0 < layer["error"] < 1e-4 and len(layer["tried"]) > 3
+
+
 def test_bench_runs_it_beside_the_others(built: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.json"
     done = CliRunner().invoke(app, ["bench", str(built), "--json", str(out)])

@@ -29,7 +29,7 @@ QUICK = ("lenet5", "resnet20", "mobilenet_v3", "squeezenet", "unet", "espcn", "s
 # every op of these has a kernel
 WHOLE = (
     *("lenet5", "digits_cnn", "resnet20", "resnet18", "vgg16_bn", "squeezenet", "densenet121"),
-    *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "efficientnet_b0"),
+    *("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "efficientnet_b0", "unet", "shufflenet_v2"),
 )
 
 

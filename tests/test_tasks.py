@@ -15,6 +15,7 @@ from lighten import api, inspection
 from lighten.core.budget import Budget
 from lighten.data import generated
 from lighten.errors import NetworkError
+from lighten.subject import open_model
 from lighten.train import regime
 from tests.test_data_generated import NETWORKS
 

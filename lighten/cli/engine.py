@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -94,13 +94,25 @@ def explain(
             row["schedule"],
             f"{row['milliseconds']:.4f}",
             f"{row['gflops']:.0f}" if row["gflops"] else "",
+            f"{row['error']:.0e}" if row["error"] is not None else "",
+            _second(row),
         )
         for row in found["ops"]
     ]
     title = f"{model}: {found['milliseconds']:.3f} ms, batch {batch}, {found['isa']}"
-    show.table(title, ("op", "kernel", "schedule", "ms", "GFLOP/s"), cells)
+    show.table(title, ("op", "kernel", "schedule", "ms", "GFLOP/s", "error", "next best"), cells)
     show.said(
         f"{found['interpreted']} of {len(cells)} ops are run by the reference interpreter; "
         f"the arena takes {found['arena'] / 1e6:.2f} MB."
     )
     show.save(json, found)
+
+
+def _second(row: dict[str, Any]) -> str:
+    """The fastest other kernel that was timed, and how many times as long it took."""
+    order = sorted(row["tried"], key=lambda found: found["milliseconds"])
+    others = [found for found in order if not found["name"].startswith(f"{row['kernel']} ")]
+    if not order or not others:
+        return ""
+    times = others[0]["milliseconds"] / order[0]["milliseconds"]
+    return f"{others[0]['name'].split()[0]} {times:.2f}x"

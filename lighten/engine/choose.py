@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from lighten.emit import Isa
 from lighten.engine.images import image
 from lighten.kernels import depthwise, direct, winograd
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window, window
 from lighten.program.ir import Op, Program
+
+Array = np.ndarray[Any, Any]
 
 KERNELS: Sequence[Any] = (depthwise, direct, winograd)
 
@@ -58,6 +62,8 @@ def convolution(program: Program, op: Op, isa: Isa) -> Conv | None:
     for other ops, and for convolutions over three dimensions. The program's own input is read as it
     comes, planar, where its channels would leave most lanes empty.
     """
+    if op.kind == "conv_transpose":
+        return _apart(program, op, isa)
     if op.kind not in ("conv", "linear") or op.inputs[0] not in program.values:
         return None
     value = program.values[op.inputs[0]]
@@ -70,6 +76,20 @@ def convolution(program: Program, op: Op, isa: Isa) -> Conv | None:
     x, y = Blocked(*source, 1 if first else isa.lanes), Blocked(*target, isa.lanes)
     added = y if op.get("residual") else None
     return Conv(x, y, sliding, op.get("groups", 1), op.get("activation", ""), added)
+
+
+def _apart(program: Program, op: Op, isa: Isa) -> Conv | None:
+    """A transposed convolution whose windows do not overlap, as a 1 × 1 convolution to all of its
+    taps, each in whole blocks.
+    """
+    source = image(program.values[op.inputs[0]].shape) if op.inputs[0] in program.values else None
+    weight = program.arrays[op.inputs[1]].shape
+    bare = not any(op["pads"]) and not any(op["output_padding"]) and op["groups"] == 1
+    if source is None or len(weight) != 4 or tuple(op["strides"]) != weight[2:] or not bare:
+        return None
+    channels = -(-weight[1] // isa.lanes) * isa.lanes * weight[2] * weight[3]
+    x, y = Blocked(*source, isa.lanes), Blocked(channels, *source[1:], isa.lanes)
+    return Conv(x, y, Window((1, 1)), 1, op.get("activation", ""))
 
 
 def halos(program: Program, chosen: Mapping[str, Choice]) -> dict[str, Halo]:

@@ -15,7 +15,7 @@ from lighten.engine.memory import aligned, offsets, rounded
 from lighten.engine.plan import Interpreted, Plan, Step, plain_name
 from lighten.errors import InputError
 from lighten.program.reference import REFERENCE
-from lighten.program.spec import integer_values, operands, weights
+from lighten.program.spec import operands, weights
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +26,7 @@ class Network:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.program = plan, plan.program
         self.threads = 1
-        self._whole = integer_values(self.program)
+        self._whole = plan.whole
         self._read = {name: plan.program.arrays[name].decode() for name in plan.program.arrays}
         sizes = {name: layout.sample for name, layout in plan.layouts.items()} | plan.scratch
         self._at, self.bytes_per_sample = offsets(sizes, _lives(plan))

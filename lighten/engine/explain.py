@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from lighten.emit import Isa
+from lighten.engine import tuning
 from lighten.engine.executable import Array, Network
 from lighten.engine.plan import Interpreted, Step
+from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv
 
 
@@ -16,7 +19,8 @@ class Told:
     """One op: what runs it, in which schedule, milliseconds, and multiply-accumulates per sample.
 
     `gflops` counts the multiply-adds of the sum itself, whatever the algorithm saves: a Winograd
-    convolution may exceed the core's peak.
+    convolution may exceed the core's peak. `error` is the kernel's measured one and `tried` what
+    else was timed for this convolution; none before `lighten tune`.
     """
 
     op: str
@@ -25,6 +29,8 @@ class Told:
     milliseconds: float
     macs: int
     gflops: float
+    error: float | None = None
+    tried: tuple[tuning.Found, ...] = ()
 
 
 def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[Told]:
@@ -33,22 +39,36 @@ def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[T
     count = len(inputs[0])
     told: dict[str, Told] = {}
     for step in network.plan.steps:
-        name = step.op.name if isinstance(step, Interpreted) else step.op
-        made = _told(step, name, times, count)
+        name = _op(step)
+        made = _told(step, times, count, network.plan.isa)
         held = told.get(name)
         if held is None or held.kernel in ("move", "clear", "fill"):
             told[name] = made
     return list(told.values())
 
 
-def _told(step: Step | Interpreted, name: str, times: Mapping[str, float], count: int) -> Told:
+def _op(step: Step | Interpreted) -> str:
+    return step.op.name if isinstance(step, Interpreted) else step.op
+
+
+def _told(step: Step | Interpreted, times: Mapping[str, float], count: int, isa: Isa) -> Told:
+    name = _op(step)
     milliseconds = times.get(name, 0.0)
     if isinstance(step, Interpreted):
         return Told(name, "interpreted", "", milliseconds, 0, 0.0)
     conv = next((part for part in step.key if isinstance(part, Conv)), None)
     macs = conv.macs if conv is not None else 0
     rate = 2e-6 * macs * count / milliseconds if milliseconds else 0.0
-    return Told(name, step.kernel, _schedule(step.key), milliseconds, macs, rate)
+    tried = tuple(tuning.recall(_bare(conv), isa) or ()) if conv is not None else ()
+    named = f"{step.kernel} {step.key[-1]}"
+    error = next((one.error for one in tried if one.name == named), None)
+    return Told(name, step.kernel, _schedule(step.key), milliseconds, macs, rate, error, tried)
+
+
+def _bare(conv: Conv) -> Conv:
+    """As the convolution was timed: in no halo, with nothing done at the end."""
+    source, target = (x.with_halo(Halo()) for x in (conv.source, conv.target))
+    return tuning.plainly(replace(conv, source=source, target=target))
 
 
 def _schedule(key: tuple[Any, ...]) -> str:

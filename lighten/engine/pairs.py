@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import replace
 
+from lighten.engine.images import image
 from lighten.kernels.functions import FUNCTIONS
 from lighten.program.ir import Op, Program
 
@@ -27,11 +28,18 @@ def with_activations(program: Program) -> Program:
         alone = len(readers.get(op.inputs[0], ())) == 1 and op.inputs[0] not in program.outputs
         if before is None or before.kind not in ACTIVE or before.get("activation") or not alone:
             continue
+        if before.kind == "affine" and not native_affine(program, before):
+            continue  # the reference interpreter's knows no activation
         attributes = {**before.attributes, "activation": op["function"]}
         gone[op.name] = before
         gone[before.name] = replace(before, outputs=op.outputs, attributes=attributes)
     ops = [gone.get(op.name, op) for op in program.ops if not _absorbed(op, gone)]
     return program.changed(ops=tuple(ops))
+
+
+def native_affine(program: Program, op: Op) -> bool:
+    """Whether a kernel runs a scale and shift: per channel of an image."""
+    return op["axis"] == 0 and image(program.values[op.output].shape) is not None
 
 
 def _absorbed(op: Op, gone: dict[str, Op]) -> bool:
@@ -52,7 +60,8 @@ def with_residuals(program: Program, native: Container[str]) -> Program:
         late = max(op.inputs, key=lambda name: position.get(name, -1))
         other = next(name for name in op.inputs if name != late)
         conv = makers.get(late)
-        if conv is None or conv.name not in native or conv.get("activation"):
+        layer = conv is not None and conv.kind in ("conv", "linear") and conv.name in native
+        if conv is None or not layer or conv.get("activation"):
             continue
         shapes = [program.values[n].shape if n in program.values else () for n in op.inputs]
         alone = len(readers[late]) == 1 and late not in program.outputs
@@ -61,5 +70,31 @@ def with_residuals(program: Program, native: Container[str]) -> Program:
         attributes = {**conv.attributes, "activation": op.get("activation", ""), "residual": other}
         merged[op.name] = replace(conv, outputs=op.outputs, attributes=attributes)
         gone.add(conv.name)
+    ops = [merged.get(op.name, op) for op in program.ops if op.name not in gone]
+    return program.changed(ops=tuple(ops))
+
+
+def with_shuffles(program: Program) -> Program:
+    """Channels that are split in groups, turned and joined again (ShuffleNet) as one op, `shuffle`
+    with its number of groups.
+    """
+    readers, makers = program.consumers(), program.producers()
+    merged: dict[str, Op] = {}
+    gone: set[str] = set()
+    for op in program.ops:
+        turned = makers.get(op.inputs[0]) if op.kind == "reshape" else None
+        split = makers.get(turned.inputs[0]) if turned and turned.kind == "transpose" else None
+        if turned is None or split is None or split.kind != "reshape":
+            continue
+        x, between = split.inputs[0], (split.output, turned.output)
+        alone = all(len(readers[n]) == 1 and n not in program.outputs for n in between)
+        if not alone or x not in program.values or list(turned["permutation"]) != [1, 0, 2, 3]:
+            continue
+        shape, grouped = program.values[x].shape, program.values[split.output].shape
+        same = shape == program.values[op.output].shape and len(shape) == 3
+        if same and grouped[2:] == shape[1:]:
+            attributes = {"groups": grouped[0]}
+            merged[op.name] = Op("shuffle", op.name, (x,), op.outputs, attributes)
+            gone |= {split.name, turned.name}
     ops = [merged.get(op.name, op) for op in program.ops if op.name not in gone]
     return program.changed(ops=tuple(ops))

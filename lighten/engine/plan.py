@@ -17,7 +17,7 @@ import numpy as np
 from lighten.emit import Function, Isa
 from lighten.engine import choose, tuning
 from lighten.engine.images import image, plain
-from lighten.engine.pairs import with_activations, with_residuals
+from lighten.engine.pairs import with_activations, with_residuals, with_shuffles
 from lighten.kernels import moves
 from lighten.kernels.layout import Blocked, Halo
 from lighten.program.fuse import fuse
@@ -53,13 +53,14 @@ class Interpreted:
 class Plan:
     """Steps in their order.
 
-    `layouts` says how each value in memory lies (the program's names, and copies'), `scratch` how
-    many bytes a kernel wants for itself, `packed` holds weights in the order in which kernels read
-    them.
+    `whole` names the values that hold whole numbers, which only the interpreter reads. `layouts`
+    says how each value in memory lies (the program's names, and copies'), `scratch` how many bytes
+    a kernel wants for itself, `packed` holds weights in the order in which kernels read them.
     """
 
     program: Program
     isa: Isa
+    whole: frozenset[str] = frozenset()
     steps: list[Step | Interpreted] = field(default_factory=list)
     layouts: dict[str, Blocked] = field(default_factory=dict)
     scratch: dict[str, int] = field(default_factory=dict)
@@ -78,12 +79,12 @@ def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE) -> Pla
     """
     from lighten.engine.writers import WRITERS
 
-    program = with_activations(fuse(program))
+    whole = integer_values(program)
+    program = with_shuffles(with_activations(fuse(program)))
     chosen = choose.convolutions(program, isa, partial(tuning.best, tolerance=tolerance))
     program = with_residuals(program, chosen)
-    made = Plan(program, isa)
+    made = Plan(program, isa, whole)
     writer = Writer(made, chosen, choose.halos(program, chosen))
-    whole = integer_values(program)
     for name in program.inputs:
         if name not in whole:
             made.layouts[name] = plain(program.values[name].shape)

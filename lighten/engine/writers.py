@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lighten.engine.choose import convolution, settled
+from lighten.engine.choose import Array, Choice, convolution, settled
 from lighten.engine.images import plain
+from lighten.engine.pairs import native_affine
 from lighten.engine.plan import Writer
 from lighten.kernels import moves, pointwise, pool
 from lighten.kernels.functions import BINARY, FUNCTIONS
-from lighten.kernels.shapes import window
+from lighten.kernels.shapes import Conv, window
 from lighten.program.ir import Op
 
 
@@ -20,31 +21,44 @@ def _conv(w: Writer, op: Op) -> bool:
     bare = convolution(w.plan.program, op, w.plan.isa)
     if choice is None or bare is None or op.get("activation", "") not in FUNCTIONS:
         return False
-    residual, kernel, schedule = op.get("residual"), choice.kernel, choice.schedule
+    residual = op.get("residual")
     read, source = w.framed(op.inputs[0]) if bare.source.lanes == 1 else w.read(op.inputs[0])
     added = w.blocked(residual) if residual else None
     conv = settled(bare, source, w.make(op.output), added)
     weight = w.array(op.inputs[1])
     weight = weight.reshape(*weight.shape[:2], *conv.window.kernel)
-    held = f"{op.name} weight"
-    w.plan.packed[held] = kernel.pack(weight, conv, schedule)
     stored = len(op.inputs) > 2 and op.inputs[2]
     bias = w.array(op.inputs[2]) if stored else np.zeros(len(weight), np.float32)
+    names = (read, w.place(residual) if residual else "", op.output)
+    _call(w, op, (conv, choice), (weight, bias), names)
+    return True
+
+
+def _call(
+    w: Writer,
+    op: Op,
+    chosen: tuple[Conv, Choice],
+    stored: tuple[Array, Array],
+    names: tuple[str, str, str],
+) -> None:
+    """Call a convolution's kernel on its weight and bias; names of x, of what is added, of y."""
+    (conv, choice), (weight, bias), (x, added, y) = chosen, stored, names
+    kernel, schedule, isa = choice.kernel, choice.schedule, w.plan.isa
+    held = f"{op.name} weight"
+    w.plan.packed[held] = kernel.pack(weight, conv, schedule)
     bias_name = w.per_channel(f"{op.name} bias", bias)
-    given = [read, held, bias_name]
-    given += [w.place(residual) if residual else bias_name, op.output]
+    given = [x, held, bias_name, added or bias_name, y]
     if kernel.workspace(conv, schedule):
         scratch = f"{op.name} scratch"
         w.plan.scratch[scratch] = kernel.workspace(conv, schedule)
         given.append(scratch)
-    isa, name = w.plan.isa, kernel.__name__.rsplit(".", 1)[-1]
+    name = kernel.__name__.rsplit(".", 1)[-1]
     w.step(
         (op.name, name),
         (conv, schedule),
         lambda name: kernel.emit(name, conv, schedule, isa),
         *given,
     )
-    return True
 
 
 def _unary(w: Writer, op: Op) -> bool:
@@ -57,7 +71,7 @@ def _unary(w: Writer, op: Op) -> bool:
 
 
 def _affine(w: Writer, op: Op) -> bool:
-    if op["axis"] != 0 or op.get("activation", "") not in FUNCTIONS:
+    if not native_affine(w.plan.program, op):
         return False
     source = w.blocked(op.inputs[0])
     made = pointwise.Affine(source, w.make(op.output), op.get("activation", ""))
@@ -124,14 +138,14 @@ def _slice(w: Writer, op: Op) -> bool:
     shape = w.plan.program.values[op.inputs[0]].shape
     axis, step = op["axis"], op["step"]
     place = 2 if axis and len(shape) == 2 else axis  # a row's only side is its width
-    if step < 1 or (place == 0 and step != 1):
+    if step < 1:
         return False
     source, target = w.blocked(op.inputs[0]), w.make(op.output)
     begin, steps = [0, 0, 0], [1, 1, 1]
     begin[place], steps[place] = op["start"], step
     size = (target.channels, target.height, target.width)
-    corner = (begin[0], begin[1], begin[2])
-    move = moves.Move(source, target, size, corner, (steps[1], steps[2]))
+    corners = (begin[0], begin[1], begin[2]), (steps[0], steps[1], steps[2])
+    move = moves.Move(source, target, size, *corners)
     w.box(op.name, move, w.place(op.inputs[0]), op.output)
     return True
 
@@ -161,8 +175,58 @@ def _concat(w: Writer, op: Op) -> bool:
     return True
 
 
+def _shuffle(w: Writer, op: Op) -> bool:
+    """Channel i of group g goes to i · groups + g: every group is spread over all of them."""
+    source, target, groups = w.blocked(op.inputs[0]), w.make(op.output), op["groups"]
+    each = source.channels // groups
+    size = (each, source.height, source.width)
+    for group in range(groups):
+        corners = {"begin": (group * each, 0, 0), "at": (group, 0, 0), "spread": (groups, 1, 1)}
+        move = moves.Move(source, target, size, **corners)
+        w.box(op.name, move, w.place(op.inputs[0]), op.output)
+    return True
+
+
+def _conv_transpose(w: Writer, op: Op) -> bool:
+    """Windows that do not overlap: a 1 × 1 convolution to all taps at once, which are then put in
+    their places.
+    """
+    choice, bare = w.chosen.get(op.name), convolution(w.plan.program, op, w.plan.isa)
+    if choice is None or bare is None:
+        return False
+    weight, bias = w.array(op.inputs[1]), op.inputs[2] if len(op.inputs) > 2 else ""
+    rows, columns = weight.shape[2:]
+    taps, filters, apart = rows * columns, weight.shape[1], bare.target.channels // (rows * columns)
+    wide = np.zeros((taps, apart, weight.shape[0]), np.float32)
+    wide[:, :filters] = weight.transpose(2, 3, 1, 0).reshape(taps, filters, -1)
+    shift = np.zeros((taps, apart), np.float32)
+    shift[:, :filters] = w.array(bias) if bias else 0.0
+    name, source = w.read(op.inputs[0])
+    phases = f"{op.name} phases"
+    w.plan.layouts[phases] = bare.target
+    conv = settled(bare, source, bare.target, None)
+    _call(
+        w,
+        op,
+        (conv, choice),
+        (wide.reshape(-1, weight.shape[0], 1, 1), shift.reshape(-1)),
+        (name, "", phases),
+    )
+    target = w.make(op.output)
+    for tap in range(taps):
+        at = (0, tap // columns, tap % columns)
+        size = (filters, source.height, source.width)
+        move = moves.Move(
+            bare.target, target, size, (tap * apart, 0, 0), at=at, spread=(1, rows, columns)
+        )
+        w.box(op.name, move, phases, op.output)
+    return True
+
+
 WRITERS: Mapping[str, Callable[[Writer, Op], bool]] = {
     "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "shuffle": _shuffle,
     "linear": _conv,
     "unary": _unary,
     "affine": _affine,

@@ -1,8 +1,7 @@
-"""Copies between layouts: slices, pads, parts of a concatenation, planar to blocked and back.
+"""Copies between layouts: slices, pads, parts of a concatenation, shuffles, planar to blocked.
 
-reference, one sample:
-    for c, i, j:
-        y[c + first, i + top, j + left] = x[c + skipped, i · down + above, j · along + before]
+reference, one sample, for every c, i, j inside `size`:
+    y[at + (c, i, j) · spread] = x[begin + (c, i, j) · steps]
 """
 
 from __future__ import annotations
@@ -18,16 +17,17 @@ Corner = tuple[int, int, int]  # channel, row, column
 
 @dataclass(frozen=True)
 class Move:
-    """A box of `size` (channels, rows, columns), taken from `begin` in steps of `steps` (rows,
-    columns) and put at `at`. What lies around it in the target stays as it is.
+    """A box of `size` (channels, rows, columns), taken from `begin` in steps of `steps` and put at
+    `at` in steps of `spread`. What lies around and between in the target stays as it is.
     """
 
     source: Blocked
     target: Blocked
     size: Corner
     begin: Corner = (0, 0, 0)
-    steps: tuple[int, int] = (1, 1)
+    steps: Corner = (1, 1, 1)
     at: Corner = (0, 0, 0)
+    spread: Corner = (1, 1, 1)
 
 
 def emit(name: str, move: Move, isa: Isa) -> Function:
@@ -42,13 +42,15 @@ def emit(name: str, move: Move, isa: Isa) -> Function:
 
 def _runs(move: Move) -> bool:
     """Whether rows of both sides are numbers side by side."""
-    return move.source.lanes == move.target.lanes == 1 and move.steps[1] == 1
+    return move.source.lanes == move.target.lanes == move.steps[2] == move.spread[2] == 1
 
 
 def _alike(move: Move) -> bool:
     """Whether blocks move as they are: their lanes beyond the channels may be overwritten."""
     lanes = move.target.lanes
     if move.source.lanes != lanes or move.begin[0] % lanes or move.at[0] % lanes:
+        return False
+    if move.steps[0] != 1 or move.spread[0] != 1:
         return False
     return move.size[0] % lanes == 0 or move.at[0] + move.size[0] == move.target.channels
 
@@ -67,8 +69,8 @@ def _channels(f: Function, move: Move, n: Value) -> None:
     """One channel after the other: its block and its lane on each side."""
 
     def channel(c: Value, _: Tile) -> None:
-        source, lane = _split(c + move.begin[0], move.source.lanes)
-        target, place = _split(c + move.at[0], move.target.lanes)
+        source, lane = _split(c * move.steps[0] + move.begin[0], move.source.lanes)
+        target, place = _split(c * move.spread[0] + move.at[0], move.target.lanes)
         _box(f, move, (f["x"] + lane * 4, f["y"] + place * 4), (n, source, target), F32)
 
     f.loop(0, move.size[0], channel)
@@ -89,13 +91,13 @@ def _box(
     """Copy the pixels of one block, or of one lane in it."""
     n, old, new = blocks
     (_, above, before), (_, top, left) = move.begin, move.at
-    down, along = move.steps
+    (_, down, along), (_, apart, aside) = move.steps, move.spread
 
     def row(i: Value, _: Tile) -> None:
         def columns(kind: Type, start: int, stop: int) -> None:
             def column(j: Value, _: Tile) -> None:
                 x = pixel(bases[0], move.source, (n, old, i * down + above, j * along + before))
-                y = pixel(bases[1], move.target, (n, new, i + top, j + left))
+                y = pixel(bases[1], move.target, (n, new, i * apart + top, j * aside + left))
                 f.store(f.load(x, kind), y)
 
             f.loop(start, stop, column, step=f.isa.lanes if kind == f.lane and runs else 1)
