@@ -18,6 +18,8 @@ import torch
 
 from lighten import backends, zoo
 from lighten.backends.native import Native
+from lighten.emit import host
+from lighten.engine import tuning
 from lighten.measure import latency
 from lighten.network import lower
 
@@ -30,7 +32,7 @@ CASES: dict[str, tuple[int, int]] = {
 }
 QUICK = ("resnet20", "resnet18", "mobilenet_v2")
 OURS, PEERS = "native", ("onnxruntime", "openvino")
-SECONDS = 2.0
+SECONDS, TUNE = 2.0, 60.0
 
 
 class Eager:
@@ -47,13 +49,14 @@ class Eager:
         return {}
 
 
-def measured(name: str, batch: int, side: int) -> tuple[common.Row, list[str]]:
-    """One row, and its line of the table."""
+def measured(name: str, batch: int, side: int, tune: float = TUNE) -> tuple[common.Row, list[str]]:
+    """One row, and its line of the table; kernels are timed first, at most `tune` seconds."""
     torch.manual_seed(0)
     net = zoo.build(name).eval()
     channels = zoo.TABLE[name].input_shape[0]
     x = np.random.default_rng(0).standard_normal((batch, channels, side, side)).astype(np.float32)
     program = lower(net, torch.from_numpy(x[:1].repeat(2, 0)))
+    tuning.tune(program, host(), tune)
     ours = Native().compile(program)
     held: dict[str, Any] = {OURS: ours}
     held |= {p: backends.get(p).compile(program) for p in PEERS if p in backends.available()}

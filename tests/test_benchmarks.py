@@ -321,3 +321,19 @@ def test_searches_are_made_once_kept_and_measured(
     one = found["solver"]
     assert one.drop == pytest.approx(one.error - 2.0) and one.seconds == 5.0
     assert one.error > 50.0 and one.times == 1.0 and not one.within
+
+
+def test_the_rows_of_the_engine_have_the_schema(
+    load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTEN_CACHE", str(tmp_path))
+    module, kernels = load("engine"), load("kernels")
+    monkeypatch.setattr(module, "SECONDS", 0.05)
+    monkeypatch.setattr(kernels, "SECONDS", 0.05)
+    row, line = module.measured("digits_cnn", 1, 8, tune=0.5)
+    check_rows([row])
+    assert row["error"] < 1e-5 and row["interpreted"] == 0 and line[0] == "digits_cnn, batch 1"
+    assert set(row["peers"]) >= {"onnxruntime", "torch"}
+    row, line = kernels.measured("64 · 8² · 64, 3 × 3")
+    check_rows([row])
+    assert {"direct", "F(4,3)"} <= set(row["kernels"]) and len(line) == 10
