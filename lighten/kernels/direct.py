@@ -59,6 +59,11 @@ def flat(conv: Conv) -> Conv:
     return replace(conv, source=source, target=target, residual=rest[0] if rest else None)
 
 
+def even(width: int, most: int) -> int:
+    """The width of a tile, at most so many pixels, when a row is cut into as few as can be."""
+    return math.ceil(width / math.ceil(width / most))
+
+
 def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
     """Register blocks that fit."""
     found, conv = [], flat(conv)
@@ -66,8 +71,7 @@ def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
         if conv.target.blocks % blocks:
             continue
         most = (isa.registers - blocks - 1) // blocks
-        tiles = math.ceil(conv.target.width / most)
-        found.append(Schedule(blocks, math.ceil(conv.target.width / tiles)))
+        found.append(Schedule(blocks, even(conv.target.width, most)))
     return found
 
 
@@ -113,7 +117,8 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
     filters = schedule.blocks * target.pixel  # bytes of one channel's weights
     rows, columns = conv.window.kernel
     taps = rows * columns * source.lanes * filters
-    full, rest = divmod(target.width, schedule.columns)
+    width = even(target.width, schedule.columns)
+    full, rest = divmod(target.width, width)
 
     def sample(n: Value, _: Tile) -> None:
         def group(g: Value, _: Tile) -> None:
@@ -126,9 +131,9 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
                     sums = _sums(f, conv, (start, weights, f["b"] + outer), width, schedule.blocks)
                     finish(f, conv, sums, (n, g * schedule.blocks, i, j), schedule.blocks)
 
-                f.loop(0, full, lambda t, _: tile(t * schedule.columns, schedule.columns))
+                f.loop(0, full, lambda t, _: tile(t * width, width))
                 if rest:
-                    tile(full * schedule.columns, rest)
+                    tile(full * width, rest)
 
             f.loop(0, target.height, line)
 
