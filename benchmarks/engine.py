@@ -71,7 +71,7 @@ def measured(name: str, batch: int, side: int, tune: float = TUNE) -> tuple[comm
     row = common.row(case, "ms", found[OURS].median_ms, peers, spread=found[OURS].spread_ms)
     against = timings.ratio(str(row["best"]), to=OURS)
     row |= {"error": error, "interval": [against.interval.low, against.interval.high]}
-    row |= {"interpreted": len(ours.plan.interpreted), "arena": ours.bytes_per_sample * batch}
+    row |= {"interpreted": len(ours.plan.interpreted), "arena": ours.arena_bytes(batch)}
     cells = [f"{found[OURS].median_ms:.3f}", *(f"{peers[p]:.3f}" for p in peers)]
     ratio = f"**{against.value:.2f}** [{against.interval.low:.2f}, {against.interval.high:.2f}]"
     last = [ratio, f"{error:.1e}", str(row["interpreted"]), f"{row['arena'] / 1e6:.2f}"]

@@ -82,7 +82,7 @@ def one_by_one(channels: int, side: int, taps: int, groups: int) -> dict[str, fl
     conv = Conv(layout, layout, Window((taps, taps), pads=(taps // 2,) * 4), groups)
     best: dict[str, float] = {}
     for choice in choose.candidates(conv, isa):
-        found = tuning.measure(conv, choice, isa)
+        found = tuning.measure(choice, isa)
         outputs = getattr(choice.schedule, "outputs", 0)
         kernel = f"F({outputs},{taps})" if outputs else found.name.split()[0]
         best[kernel] = min(found.milliseconds, best.get(kernel, float("inf")))

@@ -92,7 +92,8 @@ def explain(subject: Subject, batch: int = 1) -> dict[str, Any]:
         "milliseconds": whole.median_ms,
         "spread_ms": whole.spread_ms,
         "interpreted": len(run.plan.interpreted),
-        "arena": run.bytes_per_sample * batch,
+        "planned": len(run.program.ops),
+        "arena": run.arena_bytes(batch),
         "ops": [asdict(op) for op in told(run, inputs)],
     }
 

@@ -56,7 +56,7 @@ class Subject:
     def program(self) -> Program:
         """The network as a Program."""
         if self.stored is not None:
-            return self.stored
+            return self._described(self.stored)
         from lighten.network import lower
 
         task = self.task
@@ -65,10 +65,17 @@ class Subject:
 
             from lighten.network.onnx_in import to_program
 
-            return to_program(self.module, tuple(map(torch.from_numpy, self.inputs(2))))
+            read = to_program(self.module, tuple(map(torch.from_numpy, self.inputs(2))))
+            return self._described(read)
         preprocess = task.preprocess if task else Preprocess()
         labels = task.labels if task else ()
         return lower(self.module, self.inputs(2), preprocess=preprocess, labels=labels)
+
+    def _described(self, program: Program) -> Program:
+        """With the data's labels and preprocessing, where there is data."""
+        if self.task is None:
+            return program
+        return program.changed(preprocess=self.task.preprocess, labels=self.task.labels)
 
     def inputs(self, batch: int) -> tuple[Array, ...]:
         """What it is timed on: valid samples, or seeded noise where there is no data."""
@@ -92,7 +99,7 @@ def open_model(
     progress: Progress = silent,
     shape: str | None = None,
 ) -> Subject:
-    """What MODEL names: an .onnx file, a run's folder, or a NETWORK with its weights.
+    """What MODEL names: an .onnx or .lighten file, a run's folder, or a NETWORK with its weights.
 
     Raises `NetworkError` where it cannot be found or no input shape is known.
     """

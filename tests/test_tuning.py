@@ -37,7 +37,7 @@ def lenet() -> Program:
 
 
 def test_every_candidate_is_timed_and_compared_with_the_float64_sum() -> None:
-    found = [tuning.measure(CONV, choice, ISA) for choice in choose.candidates(CONV, ISA)]
+    found = [tuning.measure(choice, ISA) for choice in choose.candidates(CONV, ISA)]
     names = {one.name.split()[0] for one in found}
     assert names == {"direct", "winograd"}
     assert all(one.milliseconds > 0 and 0 < one.error < 3e-5 for one in found)
@@ -45,23 +45,29 @@ def test_every_candidate_is_timed_and_compared_with_the_float64_sum() -> None:
 
 def test_the_fastest_that_is_right_is_chosen() -> None:
     options = choose.candidates(CONV, ISA)
-    found = [
-        tuning.Found(tuning.described(choice), 1.0 + i, 1e-6) for i, choice in enumerate(options)
-    ]
+    found = [tuning.Found(choice.name, 1.0 + i, 1e-6) for i, choice in enumerate(options)]
     wrong = replace(found[2], milliseconds=0.1, error=1e-3)
     tuning.keep(CONV, ISA, [*found[:2], wrong, *found[3:]])
-    assert tuning.best(CONV, ISA) == options[0]
-    assert tuning.best(CONV, ISA, tolerance=1e-2) == options[2]
-    assert tuning.best(CONV, ISA, tolerance=0.0) is None
+    assert tuning.pick(CONV, ISA, options) == options[0]
+    assert tuning.pick(CONV, ISA, options, tolerance=1e-2) == options[2]
     activated = replace(CONV, activation="relu", residual=CONV.target)
-    assert tuning.best(activated, ISA) is not None, "the same kernels with what is done at the end"
+    assert tuning.pick(activated, ISA, options) == options[0], "whatever is done at the end"
+
+
+def test_what_was_measured_as_wrong_is_not_chosen_again() -> None:
+    options = choose.candidates(CONV, ISA)
+    wrong = [tuning.Found(choice.name, 0.1, 1e-3) for choice in options]
+    tuning.keep(CONV, ISA, wrong[1:])
+    assert tuning.pick(CONV, ISA, options) == options[0], "the one that was never measured"
+    tuning.keep(CONV, ISA, [replace(wrong[0], error=5e-4), *wrong[1:]])
+    assert tuning.pick(CONV, ISA, options) == options[0], "the least wrong"
 
 
 def test_a_plan_goes_by_what_was_measured_and_stays_right() -> None:
     program, x = lenet(), np.random.default_rng(0).standard_normal((2, 1, 28, 28))
     for conv in list(tuning.unknown(program, ISA)):
         slow = [
-            tuning.Found(tuning.described(c), 1.0 / (1 + i), 0.0)
+            tuning.Found(c.name, 1.0 / (1 + i), 0.0)
             for i, c in enumerate(choose.candidates(conv, ISA))
         ]
         tuning.keep(conv, ISA, slow)  # the last candidate looks fastest
@@ -75,25 +81,36 @@ def test_the_tolerance_forbids_kernels() -> None:
     net = torch.nn.Conv2d(16, 16, 3, padding=1).eval()
     program = lower(net, torch.zeros(2, 16, 24, 24))
     tuning.tune(program, ISA, 60.0)
-    chosen = tuning.best(_of(program), ISA, tolerance=6e-7)
-    assert chosen is not None
-    named = {one.name: one.error for one in tuning.recall(_of(program), ISA) or []}
-    assert named[tuning.described(chosen)] <= 6e-7
+    chosen = {t: plan(program, ISA, t).chosen[program.ops[0].name] for t in (1e-4, 6e-7)}
+    found = {one.name: one for one in tuning.recall(tuning.plainly(chosen[1e-4].conv), ISA) or []}
+    assert any(one.error > 6e-7 for one in found.values())
+    for tolerance, choice in chosen.items():
+        allowed = [one for one in found.values() if one.error <= tolerance]
+        assert found[choice.name] == min(allowed, key=lambda one: one.milliseconds)
 
 
-def _of(program: Program) -> Conv:
-    conv = choose.convolution(program, program.ops[0], ISA)
-    assert conv is not None
-    return tuning.plainly(conv)
+NO_TIME = '{"conv": "CONV", "found": [{"name": "direct", "milliseconds": null, "error": 0}]}'
+HARMS = ["", "{}", "not json", '{"conv": "other", "found": []}', '{"found": []}', "[]", NO_TIME]
 
 
-@pytest.mark.parametrize("harm", ["", "{}", "not json", '{"conv": "other", "found": []}'])
+@pytest.mark.parametrize("harm", HARMS)
 def test_a_damaged_record_is_measured_again(harm: str, tmp_path: Path) -> None:
     tuning.keep(CONV, ISA, [tuning.Found("direct", 1.0, 0.0)])
     (path,) = (tmp_path / tuning.FOLDER).iterdir()
-    assert json.loads(path.read_text())["found"]
-    path.write_text(harm)
-    assert tuning.recall(CONV, ISA) is None and tuning.best(CONV, ISA) is None
+    assert json.loads(path.read_text())["found"] and tuning.recall(CONV, ISA)
+    path.write_text(harm.replace("CONV", json.dumps(repr(CONV))[1:-1]))
+    assert tuning.recall(CONV, ISA) is None
+
+
+def test_what_no_kernel_can_run_is_not_tuned() -> None:
+    net = torch.nn.Conv2d(8, 8, 3, groups=4).eval()
+    assert tuning.tune(lower(net, torch.zeros(2, 8, 9, 9)), ISA, 60.0) == 0
+
+
+def test_the_error_of_a_depthwise_kernel_is_measured() -> None:
+    conv = replace(CONV, groups=16)
+    (choice,) = choose.candidates(conv, ISA)
+    assert 0 < tuning.measure(choice, ISA).error < 1e-6
 
 
 def test_tuning_stops_when_its_time_is_up_and_goes_on_where_it_stopped() -> None:

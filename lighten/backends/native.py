@@ -10,8 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lighten.errors import InputError, UnsupportedOps
-from lighten.formats.integer import Float32
+from lighten.errors import InputError
 
 
 class Native:
@@ -20,12 +19,10 @@ class Native:
     name = "native"
 
     def missing(self, program: Any) -> Sequence[str]:
-        """Ops whose results are rounded to integers, by name; all others run."""
-        return [
-            op.name
-            for op in program.ops
-            if not isinstance(program.values[op.output].format, Float32)
-        ]
+        """Ops whose results, and inputs that, are rounded to integers, by name; all others run."""
+        from lighten.engine.plan import rounded_values
+
+        return rounded_values(program)
 
     def compile(self, program: Any, threads: int = 1) -> Any:
         """The Program, planned and compiled. UnsupportedOps names the ops that are `missing`."""
@@ -34,9 +31,6 @@ class Native:
 
         if threads != 1:
             raise InputError(f"The native engine runs on one thread so far, but got {threads}.")
-        missing = self.missing(program)
-        if missing:
-            raise UnsupportedOps("native", missing, "It runs no int8 yet: choose onnxruntime.")
         return Network(plan(program, host()))
 
     def load(self, data: bytes, threads: int = 1) -> Any:

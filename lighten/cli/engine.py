@@ -102,7 +102,7 @@ def explain(
     title = f"{model}: {found['milliseconds']:.3f} ms, batch {batch}, {found['isa']}"
     show.table(title, ("op", "kernel", "schedule", "ms", "GFLOP/s", "error", "next best"), cells)
     show.said(
-        f"{found['interpreted']} of {len(cells)} ops are run by the reference interpreter; "
+        f"{found['interpreted']} of {found['planned']} ops are run by the reference interpreter; "
         f"the arena takes {found['arena'] / 1e6:.2f} MB."
     )
     show.save(json, found)
@@ -112,7 +112,7 @@ def _second(row: dict[str, Any]) -> str:
     """The fastest other kernel that was timed, and how many times as long it took."""
     order = sorted(row["tried"], key=lambda found: found["milliseconds"])
     others = [found for found in order if not found["name"].startswith(f"{row['kernel']} ")]
-    if not order or not others:
+    if not row["fastest"] or not others:
         return ""
-    times = others[0]["milliseconds"] / order[0]["milliseconds"]
+    times = others[0]["milliseconds"] / row["fastest"]
     return f"{others[0]['name'].split()[0]} {times:.2f}x"

@@ -13,6 +13,7 @@ from lighten.emit.function import Function, module
 from lighten.emit.isa import Isa
 
 Address = int
+HOW = "opt 3, no machine scheduler before registers"  # objects made otherwise are others
 _lock = threading.Lock()
 
 
@@ -46,7 +47,8 @@ def object_code(text: str, isa: Isa) -> bytes:
     """A module's object file: from the cache, or compiled now and kept there."""
     import llvmlite.binding as llvm
 
-    name = cache.key(text, isa.name, ".".join(map(str, llvm.llvm_version_info)))
+    version = ".".join(map(str, llvm.llvm_version_info))
+    name = cache.key(text, isa.name, version, llvm.get_default_triple(), HOW)
     found = cache.get(name)
     if found is None:
         found = _compiled(text, isa)

@@ -133,6 +133,20 @@ class Function:
         self.declarations.add(f"declare {kind.text} {name}({kinds})")
         return self._value(f"call {kind.text} {name}({given})", kind)
 
+    def at_least(self, value: Value, bound: float) -> Value:
+        """The larger of a float and a number; NaN stays NaN. One instruction, unlike `maximum`."""
+        return self._bounded("olt", value, bound)
+
+    def at_most(self, value: Value, bound: float) -> Value:
+        """The smaller of a float and a number; NaN stays NaN."""
+        return self._bounded("ogt", value, bound)
+
+    def _bounded(self, beyond: str, value: Value, bound: float) -> Value:
+        kind, limit = value.type, self.constant(bound, value.type)
+        outside = vector(I1, kind.lanes)
+        text = f"fcmp {beyond} {kind.text} {value.name}, {limit.name}"
+        return self.select(self._value(text, outside), limit, value)
+
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a · b + c."""
         return self.call("fma", a, b, c)

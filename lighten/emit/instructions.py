@@ -27,8 +27,8 @@ def _fma(a: Array, b: Array, c: Array) -> Array:
 
 INSTRUCTIONS: Mapping[str, Instruction] = {
     "fma": Instruction("llvm.fma", 3, _fma),
-    "maximum": Instruction("llvm.maxnum", 2, np.fmax),
-    "minimum": Instruction("llvm.minnum", 2, np.fmin),
+    "maximum": Instruction("llvm.maximum", 2, np.maximum),
+    "minimum": Instruction("llvm.minimum", 2, np.minimum),
     "sqrt": Instruction("llvm.sqrt", 1, np.sqrt),
     "absolute": Instruction("llvm.fabs", 1, np.abs),
     "copysign": Instruction("llvm.copysign", 2, np.copysign),

@@ -1,8 +1,8 @@
-"""Which kernel computes each convolution: the fastest measured here, else predicted to be."""
+"""Which kernels could compute each convolution, and what each asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from lighten.emit import Isa
 from lighten.engine.images import image
 from lighten.kernels import depthwise, direct, winograd
+from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window, window
 from lighten.program.ir import Op, Program
@@ -22,35 +23,73 @@ KERNELS: Sequence[Any] = (depthwise, direct, winograd)
 
 @dataclass(frozen=True)
 class Choice:
-    """A kernel (a module of `kernels`), how it is run, and the halo that it reads."""
+    """A kernel (a module of `kernels`) for a convolution: how it is run, and the halo it reads."""
 
+    conv: Conv
     kernel: Any
     schedule: Any
     halo: Halo
     cycles: float
 
+    @property
+    def name(self) -> str:
+        """Its kernel and schedule."""
+        return f"{self.kernel.__name__.rsplit('.', 1)[-1]} {self.schedule}"
+
+
+Pick = Callable[[Conv, Isa, Sequence[Choice]], Choice]
+
 
 def convolutions(
-    program: Program, isa: Isa, measured: Callable[[Conv, Isa], Choice | None]
+    program: Program, isa: Isa, whole: Container[str], pick: Pick
 ) -> dict[str, Choice]:
-    """Op name → the kernel for it: the fastest that was measured, else the one predicted to be.
-
-    Ops that no kernel can run are left out.
+    """Op name → the kernel picked for it; ops that no kernel can run are left out, such as those
+    that read one of the values `whole`, which are not floats.
     """
     found = {}
+    for op, conv in asked(program, isa, whole):
+        options = candidates(conv, isa)
+        if options:
+            found[op.name] = pick(conv, isa, options)
+    return found
+
+
+def asked(program: Program, isa: Isa, whole: Container[str]) -> Iterator[tuple[Op, Conv]]:
+    """Every op that is a convolution between images of floats, and what it asks of a kernel."""
+    framed = _framed(program)
     for op in program.ops:
+        flowing = [name for name in (*op.inputs, *op.outputs) if name in program.values]
+        if any(name in whole for name in flowing) or op.get("activation", "") not in FUNCTIONS:
+            continue
         conv = convolution(program, op, isa)
-        options = candidates(conv, isa) if conv is not None else []
-        if conv is not None and options:
-            known = measured(conv, isa)
-            found[op.name] = known or min(options, key=lambda choice: choice.cycles)
+        if conv is not None and op.kind == "conv" and conv.window == Window((1, 1)):
+            ends = (op.inputs[0], op.output)
+            before, after = (Halo(1, 1, 1, 1) if name in framed else Halo() for name in ends)
+            source, target = conv.source.with_halo(before), conv.target.with_halo(after)
+            conv = replace(conv, source=source, target=target)
+        if conv is not None:
+            yield op, conv
+
+
+def _framed(program: Program) -> set[str]:
+    """Values around which some convolution reads zeros: no kernel sees their pixels as one row."""
+    found = set()
+    for op in program.ops:
+        if op.kind == "conv" and any(op["pads"]):
+            found.add(op.inputs[0])
     return found
 
 
 def candidates(conv: Conv, isa: Isa) -> list[Choice]:
     """Every kernel with every schedule that it offers."""
     return [
-        Choice(kernel, schedule, kernel.halo(conv, schedule), kernel.cycles(conv, schedule, isa))
+        Choice(
+            conv,
+            kernel,
+            schedule,
+            kernel.halo(conv, schedule).covering(conv.source.halo),
+            kernel.cycles(conv, schedule, isa),
+        )
         for kernel in KERNELS
         if kernel.accepts(conv, isa)
         for schedule in kernel.schedules(conv, isa)
@@ -74,8 +113,7 @@ def convolution(program: Program, op: Op, isa: Isa) -> Conv | None:
     sliding = Window((1, 1)) if op.kind == "linear" else window(op, weight[2:])
     first = op.inputs[0] in program.inputs and op.kind == "conv" and 2 * source[0] <= isa.lanes
     x, y = Blocked(*source, 1 if first else isa.lanes), Blocked(*target, isa.lanes)
-    added = y if op.get("residual") else None
-    return Conv(x, y, sliding, op.get("groups", 1), op.get("activation", ""), added)
+    return Conv(x, y, sliding, op.get("groups", 1), op.get("activation", ""))
 
 
 def _apart(program: Program, op: Op, isa: Isa) -> Conv | None:
@@ -85,6 +123,7 @@ def _apart(program: Program, op: Op, isa: Isa) -> Conv | None:
     source = image(program.values[op.inputs[0]].shape) if op.inputs[0] in program.values else None
     weight = program.arrays[op.inputs[1]].shape
     bare = not any(op["pads"]) and not any(op["output_padding"]) and op["groups"] == 1
+    bare = bare and set(op["dilations"]) == {1}
     if source is None or len(weight) != 4 or tuple(op["strides"]) != weight[2:] or not bare:
         return None
     channels = -(-weight[1] // isa.lanes) * isa.lanes * weight[2] * weight[3]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lighten.emit import I64, POINTER, Function, build
+from lighten.emit import I64, POINTER, Function, Value, build
 from lighten.engine.memory import aligned, offsets, rounded
 from lighten.engine.plan import Interpreted, Plan, Step, plain_name
 from lighten.errors import InputError
@@ -28,8 +28,11 @@ class Network:
         self.threads = 1
         self._whole = plan.whole
         self._read = {name: plan.program.arrays[name].decode() for name in plan.program.arrays}
-        sizes = {name: layout.sample for name, layout in plan.layouts.items()} | plan.scratch
-        self._at, self.bytes_per_sample = offsets(sizes, _lives(plan))
+        lives = _lives(plan)
+        sizes = {name: layout.sample for name, layout in plan.layouts.items()}
+        self._at, self.bytes_per_sample = offsets(sizes, lives)
+        # beyond the samples, once: kernels take one sample after the other
+        self._scratch_at, self.scratch_bytes = offsets(plan.scratch, lives)
         self._weights, self._packed = _blob(plan.packed)
         self._segments = _segments(plan.steps)
         kernels, entries = self._functions()
@@ -44,6 +47,7 @@ class Network:
 
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
         """Run once: arrays `[n, …]` in the program's order. InputError where they do not fit."""
+        inputs = tuple(map(np.asarray, inputs))
         count = self._checked(inputs)
         arena = self._taken(count)
         try:
@@ -61,6 +65,7 @@ class Network:
 
     def profile(self, inputs: Sequence[Array], runs: int = 50) -> Mapping[str, float]:
         """Median milliseconds per op name, each step timed by itself, less what a call costs."""
+        inputs = tuple(map(np.asarray, inputs))
         count = self._checked(inputs)
         arena = self._taken(count)
         times: dict[int, list[float]] = defaultdict(list)
@@ -94,14 +99,20 @@ class Network:
     def _checked(self, inputs: Sequence[Array]) -> int:
         wanted = [self.program.values[name].shape for name in self.program.inputs]
         found = [tuple(np.shape(x)) for x in inputs]
-        if [shape[1:] for shape in found] != wanted or len({shape[:1] for shape in found}) > 1:
+        batches = {shape[:1] for shape in found}
+        fits = [shape[1:] for shape in found] == wanted and len(batches) == 1
+        if not fits or batches & {(), (0,)}:
             shapes = ", ".join(f"[n, {', '.join(map(str, shape))}]" for shape in wanted)
             got = ", ".join(map(str, map(list, found))) or "none"
             raise InputError(f"The inputs must be {shapes}, but got {got}.")
         return int(found[0][0])
 
+    def arena_bytes(self, count: int) -> int:
+        """Bytes that a call of so many samples works in."""
+        return self.bytes_per_sample * count + self.scratch_bytes
+
     def _taken(self, count: int) -> Array:
-        needed = self.bytes_per_sample * count
+        needed = self.arena_bytes(count)
         try:
             arena = self._arenas.pop()
         except IndexError:
@@ -174,14 +185,16 @@ class Network:
         """`name(arena, weights, n)`: the steps' kernels, one after the other."""
         f = Function(name, {"arena": POINTER, "weights": POINTER, "n": I64}, self.plan.isa)
         for step in steps:
-            places = [
-                f["weights"] + self._packed[value]
-                if value in self._packed
-                else f["arena"] + f["n"] * self._at[value]
-                for value in step.arguments
-            ]
-            f.run(kernels[step.key], *places, f["n"])
+            f.run(kernels[step.key], *(self._place(f, name) for name in step.arguments), f["n"])
         return f
+
+    def _place(self, f: Function, name: str) -> Value:
+        """Where a value, a workspace or packed weights lie."""
+        if name in self._packed:
+            return f["weights"] + self._packed[name]
+        if name in self._scratch_at:
+            return f["arena"] + f["n"] * self.bytes_per_sample + self._scratch_at[name]
+        return f["arena"] + f["n"] * self._at[name]
 
 
 def _segments(steps: Sequence[Step | Interpreted]) -> list[list[Step] | Interpreted]:

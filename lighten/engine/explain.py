@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lighten.emit import Isa
 from lighten.engine import tuning
 from lighten.engine.executable import Array, Network
-from lighten.engine.plan import Interpreted, Step
-from lighten.kernels.layout import Halo
+from lighten.engine.plan import Interpreted, Plan, Step
 from lighten.kernels.shapes import Conv
 
 
@@ -19,8 +17,9 @@ class Told:
     """One op: what runs it, in which schedule, milliseconds, and multiply-accumulates per sample.
 
     `gflops` counts the multiply-adds of the sum itself, whatever the algorithm saves: a Winograd
-    convolution may exceed the core's peak. `error` is the kernel's measured one and `tried` what
-    else was timed for this convolution; none before `lighten tune`.
+    convolution may exceed the core's peak. `error` is the kernel's measured one, `fastest` its
+    milliseconds when it was timed alone and `tried` all that were timed for this convolution; none
+    before `lighten tune`.
     """
 
     op: str
@@ -31,6 +30,7 @@ class Told:
     gflops: float
     error: float | None = None
     tried: tuple[tuning.Found, ...] = ()
+    fastest: float | None = None
 
 
 def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[Told]:
@@ -40,7 +40,7 @@ def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[T
     told: dict[str, Told] = {}
     for step in network.plan.steps:
         name = _op(step)
-        made = _told(step, times, count, network.plan.isa)
+        made = _told(step, times, count, network.plan)
         held = told.get(name)
         if held is None or held.kernel in ("move", "clear", "fill"):
             told[name] = made
@@ -51,7 +51,7 @@ def _op(step: Step | Interpreted) -> str:
     return step.op.name if isinstance(step, Interpreted) else step.op
 
 
-def _told(step: Step | Interpreted, times: Mapping[str, float], count: int, isa: Isa) -> Told:
+def _told(step: Step | Interpreted, times: Mapping[str, float], count: int, plan: Plan) -> Told:
     name = _op(step)
     milliseconds = times.get(name, 0.0)
     if isinstance(step, Interpreted):
@@ -59,16 +59,15 @@ def _told(step: Step | Interpreted, times: Mapping[str, float], count: int, isa:
     conv = next((part for part in step.key if isinstance(part, Conv)), None)
     macs = conv.macs if conv is not None else 0
     rate = 2e-6 * macs * count / milliseconds if milliseconds else 0.0
-    tried = tuple(tuning.recall(_bare(conv), isa) or ()) if conv is not None else ()
-    named = f"{step.kernel} {step.key[-1]}"
-    error = next((one.error for one in tried if one.name == named), None)
-    return Told(name, step.kernel, _schedule(step.key), milliseconds, macs, rate, error, tried)
-
-
-def _bare(conv: Conv) -> Conv:
-    """As the convolution was timed: in no halo, with nothing done at the end."""
-    source, target = (x.with_halo(Halo()) for x in (conv.source, conv.target))
-    return tuning.plainly(replace(conv, source=source, target=target))
+    told = Told(name, step.kernel, _schedule(step.key), milliseconds, macs, rate)
+    choice = plan.chosen.get(name)
+    if conv is None or choice is None:
+        return told
+    tried = tuple(tuning.recall(tuning.plainly(choice.conv), plan.isa) or ())
+    mine = next((one for one in tried if one.name == choice.name), None)
+    if mine is None:
+        return replace(told, tried=tried)
+    return replace(told, tried=tried, error=mine.error, fastest=mine.milliseconds)
 
 
 def _schedule(key: tuple[Any, ...]) -> str:

@@ -17,8 +17,10 @@ from lighten.program.ir import Op, Program
 ACTIVE = ("conv", "linear", "affine", "binary")
 
 
-def with_activations(program: Program) -> Program:
-    """A function of one number after an op that knows activations becomes its attribute."""
+def with_activations(program: Program, whole: Container[str]) -> Program:
+    """A function of one number after an op that knows activations becomes its attribute; not where
+    values are `whole`, which kernels do not read.
+    """
     readers, makers = program.consumers(), program.producers()
     gone: dict[str, Op] = {}
     for op in program.ops:
@@ -28,7 +30,7 @@ def with_activations(program: Program) -> Program:
         alone = len(readers.get(op.inputs[0], ())) == 1 and op.inputs[0] not in program.outputs
         if before is None or before.kind not in ACTIVE or before.get("activation") or not alone:
             continue
-        if before.kind == "affine" and not native_affine(program, before):
+        if before.kind == "affine" and not native_affine(program, before, whole):
             continue  # the reference interpreter's knows no activation
         attributes = {**before.attributes, "activation": op["function"]}
         gone[op.name] = before
@@ -37,18 +39,19 @@ def with_activations(program: Program) -> Program:
     return program.changed(ops=tuple(ops))
 
 
-def native_affine(program: Program, op: Op) -> bool:
-    """Whether a kernel runs a scale and shift: per channel of an image."""
-    return op["axis"] == 0 and image(program.values[op.output].shape) is not None
+def native_affine(program: Program, op: Op, whole: Container[str]) -> bool:
+    """Whether a kernel runs a scale and shift: per channel of an image of floats."""
+    floats = op.inputs[0] in program.values and op.inputs[0] not in whole
+    return floats and op["axis"] == 0 and image(program.values[op.output].shape) is not None
 
 
 def _absorbed(op: Op, gone: dict[str, Op]) -> bool:
     return op.kind == "unary" and op.name in gone
 
 
-def with_residuals(program: Program, native: Container[str]) -> Program:
-    """Those of the convolutions `native`, by name, that are added to another value do it before
-    their activation: attribute `residual`.
+def with_residuals(program: Program, native: Container[str], whole: Container[str]) -> Program:
+    """Those of the convolutions `native`, by name, that are added to another value of floats do it
+    before their activation: attribute `residual`.
     """
     readers, makers = program.consumers(), program.producers()
     position = {op.output: at for at, op in enumerate(program.ops)}
@@ -65,7 +68,8 @@ def with_residuals(program: Program, native: Container[str]) -> Program:
             continue
         shapes = [program.values[n].shape if n in program.values else () for n in op.inputs]
         alone = len(readers[late]) == 1 and late not in program.outputs
-        if shapes[0] != shapes[1] or not alone:
+        known = op.get("activation", "") in FUNCTIONS and other not in whole
+        if shapes[0] != shapes[1] or not shapes[0] or not alone or not known:
             continue
         attributes = {**conv.attributes, "activation": op.get("activation", ""), "residual": other}
         merged[op.name] = replace(conv, outputs=op.outputs, attributes=attributes)
@@ -74,7 +78,7 @@ def with_residuals(program: Program, native: Container[str]) -> Program:
     return program.changed(ops=tuple(ops))
 
 
-def with_shuffles(program: Program) -> Program:
+def with_shuffles(program: Program, whole: Container[str]) -> Program:
     """Channels that are split in groups, turned and joined again (ShuffleNet) as one op, `shuffle`
     with its number of groups.
     """
@@ -88,7 +92,8 @@ def with_shuffles(program: Program) -> Program:
             continue
         x, between = split.inputs[0], (split.output, turned.output)
         alone = all(len(readers[n]) == 1 and n not in program.outputs for n in between)
-        if not alone or x not in program.values or list(turned["permutation"]) != [1, 0, 2, 3]:
+        floats = x in program.values and x not in whole
+        if not alone or not floats or list(turned["permutation"]) != [1, 0, 2, 3]:
             continue
         shape, grouped = program.values[x].shape, program.values[split.output].shape
         same = shape == program.values[op.output].shape and len(shape) == 3

@@ -18,11 +18,13 @@ from lighten.emit import Function, Isa
 from lighten.engine import choose, tuning
 from lighten.engine.images import image, plain
 from lighten.engine.pairs import with_activations, with_residuals, with_shuffles
+from lighten.errors import UnsupportedOps
+from lighten.formats.integer import Float32
 from lighten.kernels import moves
 from lighten.kernels.layout import Blocked, Halo
 from lighten.program.fuse import fuse
 from lighten.program.ir import Op, Program
-from lighten.program.spec import integer_values
+from lighten.program.spec import KINDS, integer_values
 
 Array = np.ndarray[Any, Any]
 Emit = Callable[[str], Function]
@@ -53,7 +55,8 @@ class Interpreted:
 class Plan:
     """Steps in their order.
 
-    `whole` names the values that hold whole numbers, which only the interpreter reads. `layouts`
+    `whole` names the values that hold whole numbers, which only the interpreter reads, `chosen` the
+    kernel of each convolution by op. `layouts`
     says how each value in memory lies (the program's names, and copies'), `scratch` how many bytes
     a kernel wants for itself, `packed` holds weights in the order in which kernels read them.
     """
@@ -61,6 +64,7 @@ class Plan:
     program: Program
     isa: Isa
     whole: frozenset[str] = frozenset()
+    chosen: Mapping[str, choose.Choice] = field(default_factory=dict)
     steps: list[Step | Interpreted] = field(default_factory=list)
     layouts: dict[str, Blocked] = field(default_factory=dict)
     scratch: dict[str, int] = field(default_factory=dict)
@@ -75,16 +79,21 @@ class Plan:
 def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE) -> Plan:
     """Steps that compute the program on this instruction set.
 
-    A kernel whose measured error exceeds `tolerance` is not chosen.
+    A kernel whose measured error exceeds `tolerance` is not chosen where there is another.
+    UnsupportedOps names what is rounded to integers, which no kernel does yet.
     """
     from lighten.engine.writers import WRITERS
 
+    refused = rounded_values(program)
+    if refused:
+        raise UnsupportedOps("native", refused, "It runs no int8 yet: choose onnxruntime.")
     whole = integer_values(program)
-    program = with_shuffles(with_activations(fuse(program)))
-    chosen = choose.convolutions(program, isa, partial(tuning.best, tolerance=tolerance))
-    program = with_residuals(program, chosen)
-    made = Plan(program, isa, whole)
-    writer = Writer(made, chosen, choose.halos(program, chosen))
+    program = with_shuffles(with_activations(fuse(program), whole), whole)
+    pick = partial(tuning.pick, tolerance=tolerance)
+    chosen = choose.convolutions(program, isa, whole, pick)
+    program = with_residuals(program, chosen, whole)
+    made = Plan(program, isa, whole, chosen)
+    writer = Writer(made, choose.halos(program, chosen))
     for name in program.inputs:
         if name not in whole:
             made.layouts[name] = plain(program.values[name].shape)
@@ -96,6 +105,16 @@ def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE) -> Pla
         if name not in whole:
             writer.as_plain(name)
     return made
+
+
+def rounded_values(program: Program) -> list[str]:
+    """What is rounded to integers: ops by name, and inputs of the program."""
+    makers = program.producers()
+    return [
+        makers[name].name if name in makers else name
+        for name, value in program.values.items()
+        if not isinstance(value.format, Float32)
+    ]
 
 
 def _images(program: Program, op: Op, whole: frozenset[str]) -> bool:
@@ -120,7 +139,6 @@ class Writer:
     """Adds to a plan: values made, kernels called."""
 
     plan: Plan
-    chosen: Mapping[str, choose.Choice]
     halos: Mapping[str, Halo]
 
     # ── values ────────────────────────────────────────────────────────────────────────────
@@ -135,7 +153,7 @@ class Writer:
             # what the interpreter made has a plain name; an input of the program keeps its own
             source = plain_name(name) if held is None else name
             self._room(copied, self._new(name))
-            self.move(name, source, copied)
+            self.move(self._maker(name), source, copied)
         return self.plan.layouts[copied]
 
     def read(self, name: str) -> tuple[str, Blocked]:
@@ -152,7 +170,7 @@ class Writer:
         copied = f"{name} (framed)"
         if copied not in self.plan.layouts:
             self._room(copied, layout)
-            self.move(name, name, copied)
+            self.move(self._maker(name), name, copied)
         return copied, layout
 
     def place(self, name: str) -> str:
@@ -171,7 +189,7 @@ class Writer:
         copied = plain_name(name)
         if copied not in self.plan.layouts:
             self.plan.layouts[copied] = plain(self.plan.program.values[name].shape)
-            self.move(name, self.place(name), copied)
+            self.move(self._maker(name), self.place(name), copied)
         return copied
 
     def size(self, name: str) -> tuple[int, int, int]:
@@ -196,11 +214,15 @@ class Writer:
     def _room(self, name: str, layout: Blocked) -> Blocked:
         self.plan.layouts[name] = layout
         if layout.halo != Halo():
-            isa, maker = self.plan.isa, self._makers.get(name)
-            op = maker.name if maker is not None else name
+            isa, original = self.plan.isa, name.partition(" (")[0]
             emit: Emit = lambda name: moves.clear(name, layout, isa)  # noqa: E731
-            self.step((op, "clear"), (layout,), emit, name)
+            self.step((self._maker(original), "clear"), (layout,), emit, name)
         return layout
+
+    def _maker(self, name: str) -> str:
+        """The op that a value comes from, or the input's own name."""
+        maker = self._makers.get(name)
+        return maker.name if maker is not None else name
 
     @cached_property
     def _makers(self) -> dict[str, Op]:
@@ -235,6 +257,7 @@ class Writer:
     def interpret(self, op: Op, whole: frozenset[str]) -> None:
         """Leave an op to the reference interpreter."""
         program = self.plan.program
+        assert "residual" not in op.attributes and op.kind in KINDS, "joined for a kernel alone"
         for name in op.inputs:
             if name in program.values and name not in whole:
                 self.as_plain(name)

@@ -11,7 +11,7 @@ import ctypes
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,14 +26,14 @@ from lighten.engine.memory import aligned
 from lighten.engine.pairs import with_activations
 from lighten.errors import WriteError
 from lighten.kernels import direct
-from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.shapes import Conv
 from lighten.program.fuse import fuse
 from lighten.program.ir import Program
+from lighten.program.spec import integer_values
 
 Array = np.ndarray[Any, Any]
 Tell = Callable[[str, int, int], None]
-FOLDER, VERSION = "kernels", 1
+FOLDER, VERSION = "kernels", 2
 TOLERANCE = 1e-4  # max |y − y64| / max |y64|
 BURST, ROUNDS = 2e-3, 5  # seconds of one burst; the best of so many counts
 COLD = 40 << 20  # bytes of weights between two uses: more than a cache keeps
@@ -60,7 +60,7 @@ def tune(program: Program, isa: Isa, seconds: float, tell: Tell | None = None) -
             break
         if tell is not None:
             tell("tuning", done, len(shapes))
-        keep(conv, isa, [measure(conv, choice, isa) for choice in choose.candidates(conv, isa)])
+        keep(conv, isa, [measure(choice, isa) for choice in choose.candidates(conv, isa)])
         timed += 1
     return timed
 
@@ -68,13 +68,10 @@ def tune(program: Program, isa: Isa, seconds: float, tell: Tell | None = None) -
 def unknown(program: Program, isa: Isa) -> Iterator[Conv]:
     """The distinct convolutions of a program that this machine has not timed."""
     seen: set[Conv] = set()
-    program = with_activations(fuse(program))
-    for op in program.ops:
-        conv = choose.convolution(program, op, isa)
-        if conv is None or op.get("activation", "") not in FUNCTIONS:
-            continue
-        conv = plainly(conv)
-        if conv not in seen and recall(conv, isa) is None:
+    whole = integer_values(program)
+    for _, asked in choose.asked(with_activations(fuse(program), whole), isa, whole):
+        conv = plainly(asked)
+        if conv not in seen and choose.candidates(conv, isa) and recall(conv, isa) is None:
             seen.add(conv)
             yield conv
 
@@ -84,9 +81,9 @@ def plainly(conv: Conv) -> Conv:
     return replace(conv, residual=None, activation="")
 
 
-def measure(conv: Conv, choice: choose.Choice, isa: Isa) -> Found:
+def measure(choice: choose.Choice, isa: Isa) -> Found:
     """One candidate, timed and compared with the float64 sum."""
-    conv = replace(conv, source=conv.source.with_halo(choice.halo))
+    conv = replace(choice.conv, source=choice.conv.source.with_halo(choice.halo))
     kernel, schedule = choice.kernel, choice.schedule
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, conv.source.channels, conv.source.height, conv.source.width))
@@ -108,7 +105,7 @@ def measure(conv: Conv, choice: choose.Choice, isa: Isa) -> Found:
     weights = [places[1], *(copy.ctypes.data for copy in copies)]
     call(*places, 1)
     error = _error(conv, x, w, conv.target.unpack(held[4]))
-    return Found(described(choice), _best(call, places, weights), error)
+    return Found(choice.name, _best(call, places, weights), error)
 
 
 def _copies(size: int) -> int:
@@ -131,10 +128,12 @@ def _best(call: Any, places: list[int], weights: list[int]) -> float:
 
 def _error(conv: Conv, x: Array, weight: Array, found: Array) -> float:
     """How far it is from the float64 sum, on as many filters as take little time."""
-    if conv.groups > 1:
-        return 0.0  # a sum of a few products in float32
     count = max(1, min(len(weight), int(MOST_MACS / (conv.macs / len(weight)))))
     x32, w32 = x.astype(np.float32), weight[:count].astype(np.float32)
+    if conv.groups > 1:  # one filter per channel: a block diagonal of some of them
+        count = min(count, 8)
+        x32, held, w32 = x32[:, :count], w32, np.zeros((count, count, *w32.shape[2:]), np.float32)
+        w32[np.arange(count), np.arange(count)] = held[:count, 0]
     exact = direct.reference(conv, x32.astype(np.float64), w32, [0.0] * count)
     return float(np.abs(found[:, :count] - exact).max() / max(np.abs(exact).max(), 1e-30))
 
@@ -148,11 +147,6 @@ def _on_line(x: Array) -> Array:
 # ── what was found ────────────────────────────────────────────────────────────────────────────
 
 
-def described(choice: choose.Choice) -> str:
-    """A candidate's name: its kernel and schedule."""
-    return f"{choice.kernel.__name__.rsplit('.', 1)[-1]} {choice.schedule}"
-
-
 def keep(conv: Conv, isa: Isa, found: Iterable[Found]) -> None:
     """Write down what was measured; where that fails, it is measured again another time."""
     with suppress(WriteError, OSError):
@@ -163,19 +157,29 @@ def recall(conv: Conv, isa: Isa) -> list[Found] | None:
     """What was measured of a convolution on this machine, or None."""
     try:
         held = json.loads(_path(conv, isa).read_text(encoding="utf-8"))
-        found = [Found(**one) for one in held["found"]]
-    except (OSError, ValueError, KeyError, TypeError, WriteError):
+        found = [
+            Found(str(one["name"]), float(one["milliseconds"]), float(one["error"]))
+            for one in held["found"]
+        ]
+        return found if held["conv"] == repr(conv) else None
+    except (OSError, ValueError, LookupError, TypeError, WriteError):
         return None
-    return found if held["conv"] == repr(conv) else None
 
 
-def best(conv: Conv, isa: Isa, tolerance: float = TOLERANCE) -> choose.Choice | None:
-    """The fastest measured candidate within the tolerance; None where none was measured."""
-    conv = plainly(conv)
-    named = {found.name: found for found in recall(conv, isa) or ()}
-    known = [c for c in choose.candidates(conv, isa) if described(c) in named]
-    right = [c for c in known if named[described(c)].error <= tolerance]
-    return min(right, key=lambda c: named[described(c)].milliseconds, default=None)
+def pick(
+    conv: Conv, isa: Isa, options: Sequence[choose.Choice], tolerance: float = TOLERANCE
+) -> choose.Choice:
+    """The fastest measured of the options that is within the tolerance; else the one predicted to
+    be the fastest of those never measured; else the least wrong.
+    """
+    named = {found.name: found for found in recall(plainly(conv), isa) or ()}
+    right = [c for c in options if c.name in named and named[c.name].error <= tolerance]
+    if right:
+        return min(right, key=lambda c: named[c.name].milliseconds)
+    open_ = [c for c in options if c.name not in named]
+    if open_:
+        return min(open_, key=lambda c: c.cycles)
+    return min(options, key=lambda c: named[c.name].error)
 
 
 def _path(conv: Conv, isa: Isa) -> Path:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from lighten.engine.choose import Array, Choice, convolution, settled
+from lighten.engine.choose import Array, Choice, settled
 from lighten.engine.images import plain
 from lighten.engine.pairs import native_affine
 from lighten.engine.plan import Writer
@@ -17,10 +18,10 @@ from lighten.program.ir import Op
 
 
 def _conv(w: Writer, op: Op) -> bool:
-    choice = w.chosen.get(op.name)
-    bare = convolution(w.plan.program, op, w.plan.isa)
-    if choice is None or bare is None or op.get("activation", "") not in FUNCTIONS:
+    choice = w.plan.chosen.get(op.name)
+    if choice is None:
         return False
+    bare = replace(choice.conv, activation=op.get("activation", ""))  # after what was joined
     residual = op.get("residual")
     read, source = w.framed(op.inputs[0]) if bare.source.lanes == 1 else w.read(op.inputs[0])
     added = w.blocked(residual) if residual else None
@@ -71,7 +72,7 @@ def _unary(w: Writer, op: Op) -> bool:
 
 
 def _affine(w: Writer, op: Op) -> bool:
-    if not native_affine(w.plan.program, op):
+    if not native_affine(w.plan.program, op, w.plan.whole):
         return False
     source = w.blocked(op.inputs[0])
     made = pointwise.Affine(source, w.make(op.output), op.get("activation", ""))
@@ -89,7 +90,9 @@ def _binary(w: Writer, op: Op) -> bool:
         return False
     if not all(name in w.plan.program.values for name in op.inputs):
         return False
-    size = w.size(op.output)
+    values, size = w.plan.program.values, w.size(op.output)
+    if len({len(values[name].shape) for name in (*op.inputs, op.output)}) > 1:
+        return False  # aligned from the end: not channels with channels
     if any(w.size(name) not in (size, (size[0], 1, 1)) for name in op.inputs):
         return False
     a, b = (w.blocked(name) for name in op.inputs)
@@ -142,7 +145,8 @@ def _slice(w: Writer, op: Op) -> bool:
         return False
     source, target = w.blocked(op.inputs[0]), w.make(op.output)
     begin, steps = [0, 0, 0], [1, 1, 1]
-    begin[place], steps[place] = op["start"], step
+    begin[place] = slice(op["start"], op["stop"], step).indices(shape[axis])[0]
+    steps[place] = step
     size = (target.channels, target.height, target.width)
     corners = (begin[0], begin[1], begin[2]), (steps[0], steps[1], steps[2])
     move = moves.Move(source, target, size, *corners)
@@ -191,9 +195,10 @@ def _conv_transpose(w: Writer, op: Op) -> bool:
     """Windows that do not overlap: a 1 × 1 convolution to all taps at once, which are then put in
     their places.
     """
-    choice, bare = w.chosen.get(op.name), convolution(w.plan.program, op, w.plan.isa)
-    if choice is None or bare is None:
+    choice = w.plan.chosen.get(op.name)
+    if choice is None:
         return False
+    bare = choice.conv
     weight, bias = w.array(op.inputs[1]), op.inputs[2] if len(op.inputs) > 2 else ""
     rows, columns = weight.shape[2:]
     taps, filters, apart = rows * columns, weight.shape[1], bare.target.channels // (rows * columns)

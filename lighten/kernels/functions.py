@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from lighten.emit import Function, Value
 
 Unary = Callable[[Function, Value], Value]
-LARGEST, SMALLEST = 88.0, -87.0  # between them e^x is a normal float
+LARGEST, SMALLEST = 89.0, -104.0  # beyond them e^x is infinite, or zero
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
 # erf by Abramowitz & Stegun 7.1.26, to 1.5e-7
 ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
@@ -28,8 +28,7 @@ def polynomial(f: Function, x: Value, coefficients: Sequence[float]) -> Value:
 
 
 def _clipped(f: Function, x: Value, low: float, high: float) -> Value:
-    raised = f.call("maximum", x, f.constant(low, x.type))
-    return f.call("minimum", raised, f.constant(high, x.type))
+    return f.at_most(f.at_least(x, low), high)
 
 
 def _exp(f: Function, x: Value) -> Value:
@@ -38,7 +37,8 @@ def _exp(f: Function, x: Value) -> Value:
     r = f.fma(k, f.constant(-LN2_HIGH, x.type), inside)
     r = f.fma(k, f.constant(-LN2_LOW, x.type), r)
     p = polynomial(f, r, [1 / math.factorial(i) for i in range(8)])
-    return p * f.power_of_two(k)
+    half = f.call("floor", k * f.constant(0.5, x.type))  # in two steps: 2^128 is no float
+    return p * f.power_of_two(half) * f.power_of_two(k - half)
 
 
 def _sigmoid(f: Function, x: Value) -> Value:
@@ -78,7 +78,7 @@ def _hardsigmoid(f: Function, x: Value) -> Value:
 
 FUNCTIONS: Mapping[str, Unary] = {
     "": lambda f, x: x,
-    "relu": lambda f, x: f.call("maximum", x, f.zero(x.type)),
+    "relu": lambda f, x: f.at_least(x, 0.0),
     "relu6": lambda f, x: _clipped(f, x, 0.0, 6.0),
     "hardsigmoid": _hardsigmoid,
     "hardswish": lambda f, x: x * _hardsigmoid(f, x),

@@ -38,7 +38,8 @@ class Blocked:
         channel lanes … 2·lanes−1 of pixel (0, 0), …                  the next
 
     One load takes a register full of channels of one pixel. `lanes` of 1 is planar: NCHW. The last
-    block's lanes beyond `channels` hold anything finite. Around each block's image lies its `halo`.
+    block's lanes beyond `channels` hold anything: no kernel mixes lanes. Around each block's image
+    lies its `halo`.
 
     >>> Blocked(20, 3, 5, 16, Halo(1, 1, 1, 1)).shape
     (2, 5, 7, 16)

@@ -14,7 +14,7 @@ from lighten.kernels.finish import pixel
 from lighten.kernels.layout import Blocked
 from lighten.kernels.shapes import Window
 
-LOWEST = -3.4028234663852886e38
+LOWEST = float("-inf")
 
 
 @dataclass(frozen=True)
