@@ -63,7 +63,8 @@ class Compiled:
         except RuntimeError as error:
             cause = str(error).strip().splitlines()[-1]
             raise InputError(f"OpenVINO cannot load this ONNX model: {cause}.") from error
-        given = input_names(data) or [port.any_name for port in ports]
+        read = input_names(data) if isinstance(data, bytes) else []  # a path: OpenVINO's own form
+        given = read or [port.any_name for port in ports]
         # OpenVINO drops inputs that nothing reads; callers still give them
         self._read = tuple(given.index(port.any_name) for port in ports)
         self._given = len(given)
