@@ -111,10 +111,12 @@ def run(
     program: StraightLine,
     values: Sequence[Any],
     constant: Callable[[Fraction], Any] = lambda factor: factor,
+    multiply_add: Callable[[Any, Any, Any], Any] = lambda a, factor, b: a * factor + b,
 ) -> tuple[Any, ...]:
     """The results for these inputs, which may be anything with +, − and *.
 
-    `constant` makes a factor of the inputs' kind from a fraction: `float` for arrays of floats.
+    `constant` makes a factor of the inputs' kind from a fraction: `float` for arrays of floats;
+    `multiply_add` is a · factor + b where that is one operation.
     Raises `InputError` when there are not as many values as inputs.
     """
     if len(values) != program.inputs:
@@ -129,7 +131,7 @@ def run(
             case Scale(_, a, factor):
                 made.append(made[a] * constant(factor))
             case MultiplyAdd(_, a, factor, b):
-                made.append(made[a] * constant(factor) + made[b])
+                made.append(multiply_add(made[a], constant(factor), made[b]))
     return tuple(made[output] for output in program.outputs)
 
 

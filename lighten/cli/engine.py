@@ -63,6 +63,9 @@ def tune(
     with show.progress() as progress:
         program = open_model(model, weights, None, 0, progress, input).program
         timed, left = inspection.tune(program, opt.seconds(time), progress)
+    if not timed and not left:
+        show.said("Every convolution of it was timed here before.")
+        return
     rest = f"; {left} are left, run it again" if left else ""
     show.said(f"{timed} convolutions were timed{rest}.")
 

@@ -215,7 +215,7 @@ class Writer:
         self.plan.layouts[name] = layout
         if layout.halo != Halo():
             isa, original = self.plan.isa, name.partition(" (")[0]
-            emit: Emit = lambda name: moves.clear(name, layout, isa)  # noqa: E731
+            emit = partial(moves.clear, layout=layout, isa=isa)
             self.step((self._maker(original), "clear"), (layout,), emit, name)
         return layout
 
@@ -245,13 +245,13 @@ class Writer:
     def box(self, op: str, move: moves.Move, source: str, target: str) -> None:
         """Copy a part of a value."""
         isa = self.plan.isa
-        emit: Emit = lambda name: moves.emit(name, move, isa)  # noqa: E731
+        emit = partial(moves.emit, move=move, isa=isa)
         self.step((op, "move"), (move,), emit, source, target)
 
     def fill(self, op: str, target: str) -> None:
         """Zeros everywhere in a value."""
         layout, isa = self.plan.layouts[target], self.plan.isa
-        emit: Emit = lambda name: moves.clear(name, layout, isa, everything=True)  # noqa: E731
+        emit = partial(moves.clear, layout=layout, isa=isa, everything=True)
         self.step((op, "fill"), (layout,), emit, target)
 
     def interpret(self, op: Op, whole: frozenset[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def _call(
     w.step(
         (op.name, name),
         (conv, schedule),
-        lambda name: kernel.emit(name, conv, schedule, isa),
+        partial(kernel.emit, conv=conv, schedule=schedule, isa=isa),
         *given,
     )
 
@@ -67,7 +68,7 @@ def _unary(w: Writer, op: Op) -> bool:
         return False
     made = pointwise.Unary(w.blocked(op.inputs[0]), w.make(op.output), op["function"])
     isa, x = w.plan.isa, w.place(op.inputs[0])
-    w.step((op.name, "unary"), (made,), lambda name: pointwise.unary(name, made, isa), x, op.output)
+    w.step((op.name, "unary"), (made,), partial(pointwise.unary, op=made, isa=isa), x, op.output)
     return True
 
 
@@ -80,7 +81,7 @@ def _affine(w: Writer, op: Op) -> bool:
     for which, name in zip(("scale", "shift"), op.inputs[1:], strict=True):
         given.append(w.per_channel(f"{op.name} {which}", w.array(name)))
     isa = w.plan.isa
-    emit = lambda name: pointwise.affine(name, made, isa)  # noqa: E731
+    emit = partial(pointwise.affine, op=made, isa=isa)
     w.step((op.name, "affine"), (made,), emit, *given, op.output)
     return True
 
@@ -98,7 +99,7 @@ def _binary(w: Writer, op: Op) -> bool:
     a, b = (w.blocked(name) for name in op.inputs)
     made = pointwise.Binary((a, b), w.make(op.output), op["function"], op.get("activation", ""))
     isa, given = w.plan.isa, [w.place(name) for name in op.inputs]
-    emit = lambda name: pointwise.binary(name, made, isa)  # noqa: E731
+    emit = partial(pointwise.binary, op=made, isa=isa)
     w.step((op.name, "binary"), (made,), emit, *given, op.output)
     return True
 
@@ -112,7 +113,7 @@ def _pool(w: Writer, op: Op) -> bool:
     sliding = window(op, tuple(op["kernel"]))
     made = pool.Pool(source, w.make(op.output), sliding, op["function"], padded)
     isa, x = w.plan.isa, w.place(op.inputs[0])
-    w.step((op.name, "pool"), (made,), lambda name: pool.emit(name, made, isa), x, op.output)
+    w.step((op.name, "pool"), (made,), partial(pool.emit, pool=made, isa=isa), x, op.output)
     return True
 
 
@@ -121,7 +122,7 @@ def _reduce(w: Writer, op: Op) -> bool:
     if op["function"] != "mean" or tuple(sorted(op["axes"])) != tuple(range(1, rank)):
         return False
     source, target, isa = w.blocked(op.inputs[0]), w.make(op.output), w.plan.isa
-    emit = lambda name: pointwise.mean(name, source, target, isa)  # noqa: E731
+    emit = partial(pointwise.mean, source=source, target=target, isa=isa)
     w.step((op.name, "mean"), (source, target), emit, w.place(op.inputs[0]), op.output)
     return True
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from lighten.algebra.straight_line import Add, MultiplyAdd, Scale, StraightLine, Subtract, schedule
+from lighten.algebra.straight_line import StraightLine, run, schedule
 from lighten.algebra.winograd import Winograd, winograd
 from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import costs
@@ -207,18 +207,7 @@ def _transformed(f: Function, line: StraightLine, grid: Sequence[Tile]) -> list[
 
 
 def _run(f: Function, line: StraightLine, values: Sequence[Value]) -> Tile:
-    made = list(values)
-    for step in line.steps:
-        match step:
-            case Add(_, a, b):
-                made.append(made[a] + made[b])
-            case Subtract(_, a, b):
-                made.append(made[a] - made[b])
-            case Scale(_, a, factor):
-                made.append(made[a] * f.constant(float(factor), f.lane))
-            case MultiplyAdd(_, a, factor, b):
-                made.append(f.fma(made[a], f.constant(float(factor), f.lane), made[b]))
-    return [made[output] for output in line.outputs]
+    return list(run(line, values, lambda factor: f.constant(float(factor), f.lane), f.fma))
 
 
 def _read(f: Function, conv: Conv, schedule: Schedule, place: tuple[Value, Index]) -> None:
