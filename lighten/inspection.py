@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -200,18 +201,40 @@ def _sensitivity(subject: Subject, graph: Any, progress: Progress) -> Mapping[st
 
 
 def doctor() -> dict[str, Any]:
-    """This machine, what is installed, and how to install what is not."""
-    from lighten.core.files import cache_dir
-
+    """This machine, what is installed, how to install what is not, and our engine's state."""
     device = {k: _short(v) for k, v in probe.probe().as_dict().items() if v not in ("", 0.0, [])}
     states = {}
     for name, row in backends.TABLE.items():
         here = name in backends.available()
         states[name] = "ready" if here else f"pip install 'lighten[{row.extra}]'"
     return {
-        "device": {**device, "cache": str(cache_dir())},
+        "device": device,
         "versions": installed.versions(),
         "backends": states,
+        "engine": _engine() if "native" in backends.available() else {},
+    }
+
+
+def _engine() -> dict[str, Any]:
+    """What our engine emits code for, and the objects and timings that it keeps."""
+    from lighten.emit import cache, host, isa, llvm_version
+    from lighten.engine import tuning
+
+    try:
+        instructions = host().name
+    except InputError as problem:
+        instructions = problem.message
+    kept = cache.state()
+    return {
+        "instruction set": instructions,
+        "narrowed by LIGHTEN_ISA": os.environ.get(isa.VARIABLE, "") or "no",
+        "LLVM": llvm_version(),
+        "cache": kept.folder or "none",
+        "from LIGHTEN_CACHE": "yes" if os.environ.get("LIGHTEN_CACHE") else "no",
+        "can be written": kept.problem or "yes",
+        "objects": kept.objects,
+        "bytes": kept.bytes,
+        "timed convolutions": tuning.timed(),
     }
 
 
