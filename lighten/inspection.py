@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lighten import backends
+from lighten.core.files import write_bytes, write_text
 from lighten.core.progress import Progress, silent
 from lighten.core.protocols import Backend, Executable
 from lighten.errors import InputError, LightenError
@@ -97,6 +99,24 @@ def explain(subject: Subject, batch: int = 1) -> dict[str, Any]:
         "arena": run.arena_bytes(batch),
         "ops": [asdict(op) for op in told(run, inputs)],
     }
+
+
+def write_object(program: Program, model: str, cpu: str, out: Path) -> tuple[Path, Path]:
+    """A program as an object file and its header, for this processor or the one named; `out` is a
+    file that ends in .o, or a folder.
+    """
+    from lighten.emit.target import target
+    from lighten.engine.object_file import identifier, object_file
+
+    named = out.suffix == ".o"
+    name = identifier(
+        out.stem if named else Path(model.removeprefix("zoo:").partition("?")[0]).stem
+    )
+    file = out if named else out / f"{name}.o"
+    made = object_file(program, name, target(cpu))
+    write_bytes(file, made.code)
+    write_text(file.with_suffix(".h"), made.header)
+    return file, file.with_suffix(".h")
 
 
 def tune(program: Program, seconds: float, progress: Progress = silent) -> tuple[int, int]:

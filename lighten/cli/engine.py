@@ -9,11 +9,11 @@ import typer
 
 from lighten.cli import options as opt
 from lighten.cli import show
+from lighten.errors import InputError
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="a .lighten or .onnx file, a NETWORK, a run's folder")
 ]
-File = Annotated[Path, typer.Option("-o", "--out", help="the file that is written")]
 
 
 def build(
@@ -27,22 +27,39 @@ def build(
     tune: Annotated[
         str | None, typer.Option("--tune", help="also time kernels, at most so long: 10s, 1m")
     ] = None,
-    out: File = Path("model.lighten"),
+    object: Annotated[
+        bool, typer.Option("--object", help="write a C object file and header instead")
+    ] = False,
+    cpu: Annotated[
+        str | None, typer.Option("--cpu", help="with --object: avx2, neon, znver4, … (this one)")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="the file, or with --object also a folder")
+    ] = None,
 ) -> None:
-    """Write MODEL as one safe file that the engine runs, without torch or its class.
+    """Write MODEL as one safe file that the engine runs, without torch or its class; or as an
+    object file to link into a program without Python.
 
     Example: [bold]lighten build zoo:resnet20 --weights w.safetensors -o model.lighten[/]
     """
     from lighten import inspection, store
     from lighten.subject import open_model
 
+    if cpu and not object:
+        raise InputError("--cpu says what an object file is for, but --object is not given.")
     data = opt.with_tokenizer(data, vocab, model, weights) if data else None
     limit = opt.seconds(tune) if tune else 0.0
     with show.progress() as progress:
         program = open_model(model, weights, data, 0, progress, input).program
-        store.save(program, out)
         if limit:
             inspection.tune(program, limit, progress)
+        if object:
+            file, header = inspection.write_object(program, model, cpu or "", out or Path())
+            sizes = f"{file.stat().st_size / 1e3:,.0f} kB"
+            show.said(f"{file}: {len(program.ops)} ops, {sizes}; {header} declares it")
+            return
+        out = out or Path("model.lighten")
+        store.save(program, out)
     show.said(f"{out}: {len(program.ops)} ops, {out.stat().st_size / 1e3:,.0f} kB")
 
 

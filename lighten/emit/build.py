@@ -66,7 +66,7 @@ def _compiled(text: str, isa: Isa) -> bytes:
     import llvmlite.binding as llvm
 
     machine = _machine(isa)
-    with _in_order():
+    with in_order():
         parsed = llvm.parse_assembly(text)
         parsed.verify()
         return bytes(machine.emit_object(parsed))
@@ -94,7 +94,7 @@ def _machine(isa: Isa) -> Any:
 
 
 @contextmanager
-def _in_order() -> Iterator[None]:
+def in_order() -> Iterator[None]:
     """Without LLVM's first instruction scheduler, which hoists loads over multiply-adds until
     registers spill (down to 41 % of the peak); its switch is the process's, so it is turned back.
     """

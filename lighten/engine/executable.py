@@ -21,9 +21,12 @@ Array = np.ndarray[Any, Any]
 
 
 class Network:
-    """A compiled plan. Calls may run at the same time: each takes an arena of its own."""
+    """A compiled plan. Calls may run at the same time: each takes an arena of its own.
 
-    def __init__(self, plan: Plan) -> None:
+    One that is not `compiled` only says where everything lies, for another machine to run.
+    """
+
+    def __init__(self, plan: Plan, compiled: bool = True) -> None:
         self.plan, self.program = plan, plan.program
         self.threads = 1
         self._whole = plan.whole
@@ -35,7 +38,7 @@ class Network:
         self._scratch_at, self.scratch_bytes = offsets(plan.scratch, lives)
         self._weights, self._packed = _blob(plan.packed)
         self._segments = _segments(plan.steps)
-        kernels, entries = self._functions()
+        kernels, entries = self.functions() if compiled else ([], {})
         self._calls = {}
         if entries:
             library = build([*kernels, *entries.values()])
@@ -164,7 +167,17 @@ class Network:
 
     # ── compiling ─────────────────────────────────────────────────────────────────────────
 
-    def _functions(self) -> tuple[list[Function], dict[str, Function]]:
+    @property
+    def weights(self) -> Array:
+        """All packed weights, as the native calls read them: bytes."""
+        return self._weights
+
+    def offset(self, name: str) -> int:
+        """Bytes before a row-major input or output in the arena, for each sample of the call."""
+        held = plain_name(name)
+        return self._at[held if held in self._at else name]
+
+    def functions(self) -> tuple[list[Function], dict[str, Function]]:
         """Each kernel once, and the calls of each step and of each segment."""
         kernels: dict[tuple[Any, ...], Function] = {}
         entries: dict[str, Function] = {}
