@@ -10,6 +10,7 @@ build         IR text to callable machine code; compiled objects are kept on dis
 from lighten.emit.build import Library, build
 from lighten.emit.function import Function, Index, Tile, Value
 from lighten.emit.isa import ISAS, Isa, features, host
+from lighten.emit import lanes
 from lighten.emit.types import F32, I32, I64, POINTER, Type, vector
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "build",
     "features",
     "host",
+    "lanes",
     "vector",
 ]

@@ -274,6 +274,14 @@ class Function:
     def _index(self, value: Index) -> Value:
         return self.constant(value, I64) if isinstance(value, int) else value
 
+    def instruction(self, text: str, kind: Type) -> Value:
+        """One line of LLVM IR that makes a value."""
+        return self._value(text, kind)
+
+    def statement(self, text: str) -> None:
+        """One line of LLVM IR that makes none."""
+        self._line(text)
+
     def _value(self, text: str, kind: Type) -> Value:
         self._count += 1
         name = f"%v{self._count}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from lighten.emit import Function, Value
+from lighten.emit import Function, Value, lanes
 
 Unary = Callable[[Function, Value], Value]
 LARGEST, SMALLEST = 89.0, -104.0  # beyond them e^x is infinite, or zero
@@ -76,6 +76,45 @@ def _hardsigmoid(f: Function, x: Value) -> Value:
     return _clipped(f, moved, 0.0, 1.0)
 
 
+def _softplus(f: Function, x: Value) -> Value:
+    """max(x, 0) + log(1 + e^−|x|): no overflow at either end."""
+    small = _exp(f, f.zero(x.type) - f.call("absolute", x))
+    return f.at_least(x, 0.0) + f.call("log", small + f.constant(1.0, x.type))
+
+
+def _mish(f: Function, x: Value) -> Value:
+    """x · tanh(softplus(x)) is x · q / (q + 2) with q = e^x (e^x + 2)."""
+    two, grown = f.constant(2.0, x.type), _exp(f, f.at_most(x, 30.0))
+    q = grown * (grown + two)
+    return x * q / (q + two)
+
+
+def _sign(f: Function, x: Value) -> Value:
+    zero, one = f.zero(x.type), f.constant(1.0, x.type)
+    return f.select(lanes.compare(f, "oeq", x, zero), zero, f.call("copysign", one, x))
+
+
+def _leaky(f: Function, x: Value, slope: float) -> Value:
+    below = lanes.compare(f, "olt", x, f.zero(x.type))
+    return f.select(below, x * f.constant(slope, x.type), x)
+
+
+def _elu(f: Function, x: Value, slope: float) -> Value:
+    below = lanes.compare(f, "olt", x, f.zero(x.type))
+    falling = _exp(f, f.at_most(x, 0.0)) - f.constant(1.0, x.type)
+    return f.select(below, falling * f.constant(slope, x.type), x)
+
+
+def _truth(how: str) -> Callable[[Function, Value, Value], Value]:
+    """1 where it holds, else 0."""
+
+    def judged(f: Function, a: Value, b: Value) -> Value:
+        yes, no = f.constant(1.0, a.type), f.zero(a.type)
+        return f.select(lanes.compare(f, how, a, b), yes, no)
+
+    return judged
+
+
 FUNCTIONS: Mapping[str, Unary] = {
     "": lambda f, x: x,
     "relu": lambda f, x: f.at_least(x, 0.0),
@@ -96,7 +135,21 @@ FUNCTIONS: Mapping[str, Unary] = {
     "rsqrt": lambda f, x: f.constant(1.0, x.type) / f.call("sqrt", x),
     "reciprocal": lambda f, x: f.constant(1.0, x.type) / x,
     "floor": lambda f, x: f.call("floor", x),
+    "round": lambda f, x: f.call("nearest", x),
+    "sign": _sign,
+    "softplus": _softplus,
+    "mish": _mish,
+    "log": lambda f, x: f.call("log", x),
+    "sin": lambda f, x: f.call("sin", x),
+    "cos": lambda f, x: f.call("cos", x),
 }
+# with numbers of their own, in the order in which the op names them
+PARAMETRIC: Mapping[str, tuple[tuple[str, ...], Callable[..., Value]]] = {
+    "leaky_relu": (("slope",), _leaky),
+    "elu": (("slope",), _elu),
+    "clip": (("low", "high"), _clipped),
+}
+CHEAP = ("", "relu", "relu6", "neg", "abs", "square")  # a few instructions: written out anywhere
 # of two numbers
 BINARY: Mapping[str, Callable[[Function, Value, Value], Value]] = {
     "add": lambda f, a, b: a + b,
@@ -105,4 +158,11 @@ BINARY: Mapping[str, Callable[[Function, Value, Value], Value]] = {
     "div": lambda f, a, b: a / b,
     "max": lambda f, a, b: f.call("maximum", a, b),
     "min": lambda f, a, b: f.call("minimum", a, b),
+    "pow": lambda f, a, b: f.call("pow", a, b),
+    "equal": _truth("oeq"),
+    "less": _truth("olt"),
+}
+# of a condition and two numbers
+TERNARY: Mapping[str, Callable[[Function, Value, Value, Value], Value]] = {
+    "where": lambda f, c, a, b: f.select(lanes.compare(f, "une", c, f.zero(c.type)), a, b),
 }
