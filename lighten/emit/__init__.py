@@ -7,10 +7,10 @@ function      one function being written: `Value`s with operators, loads and sto
 build         IR text to callable machine code; compiled objects are kept on disk (`cache`)
 """
 
+from lighten.emit import lanes
 from lighten.emit.build import Library, build
 from lighten.emit.function import Function, Index, Tile, Value
 from lighten.emit.isa import ISAS, Isa, features, host
-from lighten.emit import lanes
 from lighten.emit.types import F32, I32, I64, POINTER, Type, vector
 
 __all__ = [

@@ -132,7 +132,9 @@ def _tile(f: Function, op: Attention, at: Pointers, what: tuple[Index, int]) -> 
                 there = there + column * (4 * op.mask.strides[-1])
                 part = min(f.isa.lanes, shape[1] - o * f.isa.lanes)
                 score = score + _added(f, op.mask, there, (q, o, part))
-            f.store(score, scores + row * (4 * wide) + column * 4, 4 * (q * wide) + o * f.lane.bytes)
+            f.store(
+                score, scores + row * (4 * wide) + column * 4, 4 * (q * wide) + o * f.lane.bytes
+            )
 
     multiply(
         f,

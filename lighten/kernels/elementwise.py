@@ -45,7 +45,9 @@ def emit(name: str, op: Elementwise, isa: Isa) -> Function:
         def some(i: Index, count: int, _: Tile) -> Tile:
             places = [p + i * (4 * step) for p, step in zip(at, steps, strict=True)]
             kind = f.lane if wide else F32
-            given = [_read(f, p, s, (kind, count)) for p, s in zip(places, steps[:-1], strict=False)]
+            given = [
+                _read(f, p, s, (kind, count)) for p, s in zip(places, steps[:-1], strict=False)
+            ]
             value = FUNCTIONS[op.activation](f, _apply(f, op, given))
             lanes.store_first(f, value, places[-1], count)
             return []

@@ -162,7 +162,8 @@ BINARY: Mapping[str, Callable[[Function, Value, Value], Value]] = {
     "equal": _truth("oeq"),
     "less": _truth("olt"),
 }
-# of a condition and two numbers
+# of three numbers
 TERNARY: Mapping[str, Callable[[Function, Value, Value, Value], Value]] = {
     "where": lambda f, c, a, b: f.select(lanes.compare(f, "une", c, f.zero(c.type)), a, b),
+    "affine": lambda f, x, scale, shift: f.fma(x, scale, shift),
 }

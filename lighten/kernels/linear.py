@@ -99,7 +99,9 @@ def emit(name: str, op: Linear, schedule: Schedule, isa: Isa) -> Function:
         rows, width = shape
         blocks = math.ceil(width / isa.lanes)
         bias = [f.load(f["b"] + g * (panel * 4), f.lane, o * f.lane.bytes) for o in range(blocks)]
-        a = Rows(_row(f["x"], op.source, n, row), 4 * op.source.strides[0], 4 * op.source.strides[1])
+        a = Rows(
+            _row(f["x"], op.source, n, row), 4 * op.source.strides[0], 4 * op.source.strides[1]
+        )
         weights = f["w"] + g * (4 * panel * channels)
         b = Columns(weights, 4 * panel, blocks, blocks * isa.lanes)
         sums = products(f, a, b, channels, bias * rows)

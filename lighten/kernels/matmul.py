@@ -32,7 +32,7 @@ class Matmul:
 def emit(name: str, op: Matmul, isa: Isa) -> Function:
     """The kernel `name(a, b, y, n)`."""
     f = Function(name, {**dict.fromkeys("aby", POINTER), **share.COUNT}, isa)
-    size = (*op.a.shape[-2:], op.target.shape[-1])
+    size = (op.a.shape[-2], op.a.shape[-1], op.target.shape[-1])
 
     def matrix(at: Pointers) -> None:
         a, b, y = at

@@ -46,7 +46,8 @@ def emit(name: str, op: Normalize, isa: Isa) -> Function:
             return held if op.rms else held - mean
 
         def squared(i: Index, count: int) -> Value:
-            return (lambda d: d * d)(away(i, count))
+            distance = away(i, count)
+            return distance * distance
 
         spread = _sum(f, size, squared) * share_of_one
         one = f.constant(1.0, f.lane.element)

@@ -74,9 +74,7 @@ def folded(
     most = size - size % wide
 
     def several(i: Index, tile: Tile) -> Tile:
-        return [
-            fold(held, read(i + k * f.isa.lanes, f.isa.lanes)) for k, held in enumerate(tile)
-        ]
+        return [fold(held, read(i + k * f.isa.lanes, f.isa.lanes)) for k, held in enumerate(tile)]
 
     tile = f.loop(0, most, several, [first] * COPIES, step=wide) if most else [first] * COPIES
     rest = along(
