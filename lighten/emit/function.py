@@ -201,6 +201,11 @@ class Function:
         align = value.type.element.bytes
         self._line(f"store {value.type.text} {value.name}, ptr {place.name}, align {align}")
 
+    def prefetch(self, pointer: Value) -> None:
+        """Ask for the line at `pointer` to come into the second cache; any address will do."""
+        self.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        self._line(f"call void @llvm.prefetch.p0(ptr {pointer.name}, i32 0, i32 2, i32 1)")
+
     def spread(self, value: Value, lanes: int) -> Value:
         """One number in every lane."""
         kind, one = vector(value.type, lanes), value.type.text

@@ -20,6 +20,7 @@ from lighten.emit import Function, Index, Isa, Tile, Value, lanes
 
 READY = 8  # multiply-adds under way that keep both ports of a core busy
 UNROLLED = 8  # steps written out in one round
+LINE = 64  # bytes that are fetched at a time
 WIDEST = 4  # registers of columns in a block
 
 Finish = Callable[[Tile, tuple[Index, Index], tuple[int, int]], None]
@@ -56,7 +57,22 @@ def tallest(blocks: int, isa: Isa) -> int:
     return max(1, (isa.registers - blocks - 1) // blocks)
 
 
-def products(f: Function, a: Rows, b: Columns, count: int, sums: Tile) -> Tile:
+@dataclass(frozen=True)
+class Ahead:
+    """What will be read soon: from where, and how many lines are asked for in each round."""
+
+    pointer: Value
+    lines: int
+
+
+def rounds(count: int) -> int:
+    """In how many rounds of a loop so many steps are made, at least one."""
+    return max(1, count // UNROLLED)
+
+
+def products(
+    f: Function, a: Rows, b: Columns, count: int, sums: Tile, ahead: Ahead | None = None
+) -> Tile:
     """`sums[q · blocks + o]` with `count` steps added. Few sums are kept in several copies, so that
     none waits for its last addition.
     """
@@ -80,6 +96,9 @@ def products(f: Function, a: Rows, b: Columns, count: int, sums: Tile) -> Tile:
 
     def round_(c: Value, held: Tile) -> Tile:
         x, w = a.pointer + c * (unrolled * a.step), b.pointer + c * (unrolled * b.step)
+        if ahead is not None:
+            for line in range(ahead.lines):
+                f.prefetch(ahead.pointer + c * (ahead.lines * LINE) + line * LINE)
         return steps(x, w, unrolled, held)
 
     held = f.loop(0, whole, round_, held)

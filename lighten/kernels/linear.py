@@ -25,11 +25,12 @@ import numpy as np
 
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value, lanes
 from lighten.kernels import share
-from lighten.kernels.block import READY, Columns, Rows, even, products, tallest
+from lighten.kernels.block import LINE, READY, Ahead, Columns, Rows, even, products, rounds, tallest
 from lighten.kernels.functions import CHEAP, FUNCTIONS
 from lighten.kernels.strided import Strided
 
 Array = np.ndarray[Any, Any]
+NEAR = 5 << 17  # bytes of rows that stay in the second cache beside a panel
 FAR = 4  # loads from near that one from the next cache takes as long as
 
 
@@ -94,39 +95,68 @@ def emit(name: str, op: Linear, schedule: Schedule, isa: Isa) -> Function:
     f = Function(name, {**dict.fromkeys("xwbry", POINTER), **share.COUNT}, isa)
     (count, channels), filters = op.source.shape, op.target.shape[1]
     panel = schedule.blocks * isa.lanes
+    size = 4 * panel * channels  # bytes of a panel
+    samples, part = near(op, schedule)
+    full, left = divmod(count, schedule.rows)
+    parts = math.ceil(count / schedule.rows / part)
+
+    def soon(start: Value, row: Index) -> Ahead | None:
+        """A tile's share of the next panel, asked for while this one is multiplied."""
+        if count < schedule.rows or not isinstance(row, Value):
+            return None
+        lines = math.ceil(size / LINE / part / rounds(channels))
+        return Ahead(start + (row // schedule.rows) * (lines * LINE * rounds(channels)), lines)
 
     def tile(n: Index, row: Index, g: Value, shape: tuple[int, int]) -> None:
         rows, width = shape
         blocks = math.ceil(width / isa.lanes)
-        bias = [f.load(f["b"] + g * (panel * 4), f.lane, o * f.lane.bytes) for o in range(blocks)]
-        a = Rows(
-            _row(f["x"], op.source, n, row), 4 * op.source.strides[0], 4 * op.source.strides[1]
-        )
-        weights = f["w"] + g * (4 * panel * channels)
+        start, weights = f["b"] + g * (4 * panel), f["w"] + g * size
+        bias = [f.load(start, f.lane, o * f.lane.bytes) for o in range(blocks)]
+        down, step = (4 * stride for stride in op.source.strides)
+        a = Rows(_row(f["x"], op.source, n, row), down, step)
         b = Columns(weights, 4 * panel, blocks, blocks * isa.lanes)
-        sums = products(f, a, b, channels, bias * rows)
+        sums = products(f, a, b, channels, bias * rows, soon(weights + size, row))
         _finish(f, op, sums, (n, row, g * panel), width)
 
-    def rows(g: Value, width: int, n: Value) -> None:
-        full, left = divmod(count, schedule.rows)
-        f.loop(0, full, lambda t, _: tile(n, t * schedule.rows, g, (schedule.rows, width)))
-        if left:
-            tile(n, full * schedule.rows, g, (left, width))
+    def sample(n: Value, r: Value, g: Value, width: int) -> None:
+        most = f.least(r * part + part, full) if parts > 1 else full
+        f.loop(r * part, most, lambda t, _: tile(n, t * schedule.rows, g, (schedule.rows, width)))
+        if left:  # after the last part
+            f.loop(parts - 1, r + 1, lambda r, _: tile(n, full * schedule.rows, g, (left, width)))
 
-    def panels(g: Value, width: int) -> None:
-        if not op.even or count >= schedule.rows:
-            f.loop(0, f["n"], lambda n, _: rows(g, width, n))
-            return
+    def panels(c: Value, r: Value, g: Value, width: int) -> None:
+        last = f.least(c * samples + samples, f["n"])
+        f.loop(c * samples, last, lambda n, _: sample(n, r, g, width))
+
+    def together(g: Value, width: int) -> None:
+        """A few rows in each of many samples: all of them as one."""
         total = f["n"] * count
-        full = total // schedule.rows
-        f.loop(0, full, lambda t, _: tile(0, t * schedule.rows, g, (schedule.rows, width)))
-        f.loop(full * schedule.rows, total, lambda t, _: tile(0, t, g, (1, width)))
+        tiles = total // schedule.rows
+        f.loop(0, tiles, lambda t, _: tile(0, t * schedule.rows, g, (schedule.rows, width)))
+        f.loop(tiles * schedule.rows, total, lambda t, _: tile(0, t, g, (1, width)))
+
+    def every(first: int, number: int, width: int) -> None:
+        if op.even and count < schedule.rows:
+            share.each(f, (number,), lambda g: together(g + first, width))
+        else:
+            chunks = (f["n"] + (samples - 1)) // samples
+            share.each(f, (chunks, parts, number), lambda c, r, g: panels(c, r, g + first, width))
 
     whole, rest = divmod(filters, panel)
-    share.each(f, (whole,), lambda g: panels(g, panel))
+    every(0, whole, panel)
     if rest:
-        share.each(f, (1,), lambda g: panels(g + whole, rest))
+        every(whole, 1, rest)
     return f
+
+
+def near(op: Linear, schedule: Schedule) -> tuple[int, int]:
+    """How many samples, and how many tiles of one, pass by each panel in turn: as many as stay in
+    the second cache. Where one sample is more than that, only a part of its rows does.
+    """
+    row = 4 * op.source.shape[1]
+    samples = max(1, NEAR // (row * op.source.shape[0]))
+    tiles = math.ceil(op.source.shape[0] / schedule.rows)
+    return samples, even(tiles, max(1, NEAR // (row * schedule.rows)))
 
 
 def _row(base: Value, view: Strided, n: Index, row: Index) -> Value:
