@@ -19,11 +19,13 @@ The keys are turned first, once per head, so that a register holds one channel o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lighten.emit import F32, POINTER, Function, Index, Isa, Tile, Value, lanes
 from lighten.kernels import share
 from lighten.kernels.block import Rows, even, multiply
+from lighten.kernels.functions import decay2
 from lighten.kernels.matmul import store
 from lighten.kernels.softmax import exponentials
 from lighten.kernels.strided import Strided
@@ -120,7 +122,9 @@ def _tile(f: Function, op: Attention, at: Pointers, what: tuple[Index, int]) -> 
     scores = f["s"] + 4 * channels * wide
     sums = scores + 4 * op.tile * wide
     down, step = (4 * stride for stride in op.query.strides[-2:])
-    scale = f.constant(op.scale, f.lane)
+    scale, two = (
+        f.constant(x / math.log(2), f.lane) for x in (op.scale, 1.0)
+    )  # 2^(x / ln 2) = e^x
 
     def scored(found: Tile, place: tuple[Index, Index], shape: tuple[int, int]) -> None:
         blocks, (row, column) = len(found) // shape[0], place
@@ -131,7 +135,7 @@ def _tile(f: Function, op: Attention, at: Pointers, what: tuple[Index, int]) -> 
                 there = mask + (row + first) * (4 * op.mask.strides[-2])
                 there = there + column * (4 * op.mask.strides[-1])
                 part = min(f.isa.lanes, shape[1] - o * f.isa.lanes)
-                score = score + _added(f, op.mask, there, (q, o, part))
+                score = f.fma(_added(f, op.mask, there, (q, o, part)), two, score)
             f.store(
                 score, scores + row * (4 * wide) + column * 4, 4 * (q * wide) + o * f.lane.bytes
             )
@@ -146,7 +150,7 @@ def _tile(f: Function, op: Attention, at: Pointers, what: tuple[Index, int]) -> 
 
     def weighted(q: Value, _: Tile) -> None:
         row = scores + q * (4 * wide)
-        f.store(exponentials(f, count, row, row), sums + q * 4)
+        f.store(exponentials(f, count, row, row, decay2), sums + q * 4)
 
     f.loop(0, rows, weighted)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value, lanes
 from lighten.kernels import share
-from lighten.kernels.functions import FUNCTIONS
+from lighten.kernels.functions import Unary, decay
 from lighten.kernels.strided import Strided
 from lighten.kernels.walk import Pointers, along, folded, walk
 
@@ -54,8 +54,8 @@ def emit(name: str, op: Softmax, isa: Isa) -> Function:
     return f
 
 
-def exponentials(f: Function, size: int, x: Value, y: Value) -> Value:
-    """Write exp(x[i] − max x) to y, and give their sum."""
+def exponentials(f: Function, size: int, x: Value, y: Value, power: Unary = decay) -> Value:
+    """Write `power` of x[i] − max x to y, and give their sum."""
     lowest = f.constant(LOWEST, f.lane)
 
     def read(i: Index, count: int) -> Value:
@@ -65,7 +65,7 @@ def exponentials(f: Function, size: int, x: Value, y: Value) -> Value:
     most = f.spread(lanes.largest(f, highest), f.isa.lanes)
 
     def grown(i: Index, count: int) -> Value:
-        value = FUNCTIONS["exp"](f, read(i, count) - most)
+        value = power(f, read(i, count) - most)
         lanes.store_first(f, value, y + i * 4, count)
         return value
 
@@ -89,7 +89,7 @@ def _columns(f: Function, op: Softmax, at: Pointers) -> None:
         (most,) = f.loop(0, count, higher, [f.constant(LOWEST, f.lane)])
 
         def grown(j: Value, total: Tile) -> Tile:
-            value = FUNCTIONS["exp"](f, read(x, j, down) - most)
+            value = decay(f, read(x, j, down) - most)
             lanes.store_first(f, value, y + j * apart, width)
             return [total[0] + value]
 
