@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import I64, POINTER, Function, Value, build
+from lighten.engine.entry import Entry
 from lighten.engine.memory import aligned, offsets, rounded
 from lighten.engine.plan import Interpreted, Plan, Step
-from lighten.errors import InputError
 from lighten.program.reference import REFERENCE
 from lighten.program.spec import operands, weights
 
@@ -25,6 +25,7 @@ class Network:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.program = plan, plan.program
+        self._inputs = Entry(plan.program, plan.whole)
         self.threads = 1
         self._read = {name: plan.program.arrays[name].decode() for name in plan.program.arrays}
         lives = _lives(plan)
@@ -47,7 +48,7 @@ class Network:
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
         """Run once: arrays `[n, …]` in the program's order. InputError where they do not fit."""
         inputs = tuple(map(np.asarray, inputs))
-        count = self._checked(inputs)
+        count = self._inputs.count(inputs)
         arena = self._taken(count)
         try:
             self._enter(inputs, arena, count)
@@ -65,7 +66,7 @@ class Network:
     def profile(self, inputs: Sequence[Array], runs: int = 50) -> Mapping[str, float]:
         """Median milliseconds per op name, each step timed by itself, less what a call costs."""
         inputs = tuple(map(np.asarray, inputs))
-        count = self._checked(inputs)
+        count = self._inputs.count(inputs)
         arena = self._taken(count)
         times: dict[int, list[float]] = defaultdict(list)
         for _ in range(runs + 3):
@@ -94,17 +95,6 @@ class Network:
             entry(arena.ctypes.data, self._weights.ctypes.data, 0)
             taken.append(1e3 * (time.perf_counter() - begun))
         return float(np.median(taken)) if taken else 0.0
-
-    def _checked(self, inputs: Sequence[Array]) -> int:
-        wanted = [self.program.values[name].shape for name in self.program.inputs]
-        found = [tuple(np.shape(x)) for x in inputs]
-        batches = {shape[:1] for shape in found}
-        fits = [shape[1:] for shape in found] == wanted and len(batches) == 1
-        if not fits or batches & {(), (0,)}:
-            shapes = ", ".join(f"[n, {', '.join(map(str, shape))}]" for shape in wanted)
-            got = ", ".join(map(str, map(list, found))) or "none"
-            raise InputError(f"The inputs must be {shapes}, but got {got}.")
-        return int(found[0][0])
 
     def arena_bytes(self, count: int) -> int:
         """Bytes that a call of so many samples works in."""
