@@ -7,6 +7,7 @@ function      one function being written: `Value`s with operators, loads and sto
 build         IR text to callable machine code; compiled objects are kept on disk (`cache`)
 """
 
+from lighten.emit import lanes
 from lighten.emit.build import Library, build, llvm_version
 from lighten.emit.function import Function, Index, Tile, Value
 from lighten.emit.isa import ISAS, Isa, features, host
@@ -28,6 +29,7 @@ __all__ = [
     "build",
     "features",
     "host",
+    "lanes",
     "llvm_version",
     "vector",
 ]

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lighten.emit import Function
 from lighten.emit.function import module
 from lighten.emit.target import Target, emit_object
+from lighten.engine.entry import Entry
 from lighten.engine.executable import Network
 from lighten.engine.memory import LINE
 from lighten.engine.plan import Plan, plan
@@ -41,11 +43,9 @@ def object_file(program: Program, name: str, target: Target) -> ObjectFile:
     UnsupportedOps names the ops that no kernel runs; they need the interpreter, which is Python.
     """
     name, made = identifier(name), plan(program, target.isa)
-    whole = [name for name in made.program.inputs if name in made.whole]
-    refused = (*whole, *made.interpreted)
-    if refused:
+    if made.interpreted:
         hint = "An object file holds kernels alone; run it with lighten.load, or onnxruntime."
-        raise UnsupportedOps("An object file", refused, hint)
+        raise UnsupportedOps("An object file", made.interpreted, hint)
     network = Network(made, compiled=False)
     kernels, entries = network.functions()
     entry = entries["segment0"]
@@ -95,23 +95,57 @@ def _call(name: str, network: Network, entry: Function) -> str:
         "refused:\n  ret i32 -1",
         "begun:",
     ]
+    before = "begun"
+    for at, bound in Entry(program, network.plan.whole).bounds.items():
+        lines += _checked(at, bound, _numbers(program, program.inputs[at]), before)
+        before = f"checked{at}"
     for place, value in zip(inputs, program.inputs, strict=True):
-        lines += _copied(network, value, place, inward=True)
+        lines += _copied(place, network.offset(value), _numbers(program, value), inward=True)
     more = "".join(f", {ALONE[p]}" for p in list(entry.parameters)[3:])
     lines.append(f"  call void @{entry.name}(ptr %arena, ptr @weights, i64 %n{more})")
-    for place, value in zip(outputs, program.outputs, strict=True):
-        lines += _copied(network, value, place, inward=False)
+    for place, value, held in zip(outputs, program.outputs, network.plan.results, strict=True):
+        lines += _copied(place, network.offset(held), _numbers(program, value), inward=False)
     return "\n".join([*lines, "  ret i32 0\n}\n"])
 
 
-def _copied(network: Network, value: str, place: str, inward: bool) -> list[str]:
-    """A row-major value from the caller, or to it."""
+def _checked(at: int, bound: int, numbers: int, before: str) -> list[str]:
+    """Refuse whole numbers outside of −bound … bound − 1: rows of a table, which is read unchecked.
+
+    The block `before` runs before; what follows is in the block checked<at>.
+    """
+    low, high = (f"0x{struct.unpack('<Q', struct.pack('<d', b))[0]:016X}" for b in (-bound, bound))
+    return [
+        f"  %all{at} = mul i64 %n, {numbers}",
+        f"  br label %check{at}",
+        f"check{at}:",
+        f"  %i{at} = phi i64 [0, %{before}], [%next{at}, %number{at}]",
+        f"  %more{at} = icmp slt i64 %i{at}, %all{at}",
+        f"  br i1 %more{at}, label %number{at}, label %checked{at}",
+        f"number{at}:",
+        f"  %place{at} = getelementptr float, ptr %x{at}, i64 %i{at}",
+        f"  %given{at} = load float, ptr %place{at}, align 4",
+        f"  %above{at} = fcmp oge float %given{at}, {low}",
+        f"  %below{at} = fcmp olt float %given{at}, {high}",
+        f"  %right{at} = and i1 %above{at}, %below{at}",
+        f"  %next{at} = add i64 %i{at}, 1",
+        f"  br i1 %right{at}, label %check{at}, label %refused",
+        f"checked{at}:",
+    ]
+
+
+def _numbers(program: Program, value: str) -> int:
+    """How many numbers a sample of a value has."""
+    return math.prod(program.values[value].shape)
+
+
+def _copied(place: str, offset: int, numbers: int, inward: bool) -> list[str]:
+    """A row-major value of so many numbers a sample from the caller, or to it."""
     own = place.replace("%", "%at_")
     pair = f"ptr {own}, ptr {place}" if inward else f"ptr {place}, ptr {own}"
     return [
-        f"  {own}_by = mul i64 %n, {network.offset(value)}",
+        f"  {own}_by = mul i64 %n, {offset}",
         f"  {own} = getelementptr i8, ptr %arena, i64 {own}_by",
-        f"  {own}_size = mul i64 %n, {4 * math.prod(network.program.values[value].shape)}",
+        f"  {own}_size = mul i64 %n, {4 * numbers}",
         f"  call void @llvm.memcpy.p0.p0.i64({pair}, i64 {own}_size, i1 false)",
     ]
 
@@ -124,7 +158,7 @@ def _header(name: str, made: Plan, target: Target) -> str:
     values = [*program.inputs, *program.outputs]
     given = _parameters(values)
     sizes = [
-        f"#define {upper}_{own.upper()} {math.prod(program.values[value].shape)}"
+        f"#define {upper}_{own.upper()} {_numbers(program, value)}"
         f"  /* floats a sample: {list(program.values[value].shape)} */"
         for own, value in zip(given, values, strict=True)
     ]
@@ -147,10 +181,10 @@ extern "C" {{
 int64_t {name}_arena_bytes(int64_t n);
 
 /* Runs n samples: row-major float32 arrays [n, ...] in and out, which must not overlap the arena.
- * {_preprocess(program)}
+ * {_preprocess(program)} Whole numbers are floats, too.
  * The arena may hold anything before and holds nothing of use after. Calls may run at the same
- * time, each with an arena and outputs of its own. Returns 0; -1, having done nothing, where n < 1
- * or the arena is not aligned. */
+ * time, each with an arena and outputs of its own. Returns 0; -1, having done nothing, where n < 1,
+ * the arena is not aligned, or a whole number lies outside of the table that it is looked up in. */
 int {name}({", ".join(listed)}, void *arena, int64_t n);
 
 #ifdef __cplusplus
