@@ -84,6 +84,8 @@ def bench(
 def explain(subject: Subject, batch: int = 1) -> dict[str, Any]:
     """Op by op: the kernel that runs it in our engine, milliseconds, how fast that is."""
     from lighten.backends.native import Native
+    from lighten.engine import ceiling, tuning
+    from lighten.engine.explain import error
     from lighten.engine.explain import explain as told
 
     run, inputs = Native().compile(subject.program), subject.inputs(batch)
@@ -97,6 +99,9 @@ def explain(subject: Subject, batch: int = 1) -> dict[str, Any]:
         "interpreted": len(run.plan.interpreted),
         "planned": len(run.program.ops),
         "arena": run.arena_bytes(batch),
+        "ceiling_gflops": ceiling.gflops(run.plan.isa),
+        "error": error(run, subject.program, inputs),
+        "tolerance": tuning.TOLERANCE,
         "ops": [asdict(op) for op in told(run, inputs)],
     }
 

@@ -94,11 +94,15 @@ def explain(
     vocab: opt.Vocab = None,
     batch: opt.BatchSize = 1,
     input: opt.InputShape = None,
+    tried: Annotated[
+        bool, typer.Option("--tried", help="also show every kernel that was timed for each op")
+    ] = False,
     json: opt.JsonFile = None,
 ) -> None:
-    """Show, op by op, which kernel runs it, how long it takes and how fast that is.
+    """Show, op by op, which kernel runs it, how long it takes and how near that is to the core's
+    ceiling of multiply-adds.
 
-    Example: [bold]lighten explain model.lighten[/]
+    Example: [bold]lighten explain model.lighten --tried[/]
     """
     from lighten import inspection
     from lighten.subject import open_model
@@ -114,18 +118,39 @@ def explain(
             row["schedule"],
             f"{row['milliseconds']:.4f}",
             f"{row['gflops']:.0f}" if row["gflops"] else "",
+            f"{100 * row['ceiling']:.0f} %" if row["gflops"] else "",
             f"{row['error']:.0e}" if row["error"] is not None else "",
             _second(row),
         )
         for row in found["ops"]
     ]
     title = f"{model}: {found['milliseconds']:.3f} ms, batch {batch}, {found['isa']}"
-    show.table(title, ("op", "kernel", "schedule", "ms", "GFLOP/s", "error", "next best"), cells)
+    columns = ("op", "kernel", "schedule", "ms", "GFLOP/s", "of ceiling", "error", "next best")
+    show.table(title, columns, cells)
+    if tried:
+        show.table("What was timed", ("op", "kernel", "ms", "error", ""), _tried(found))
     show.said(
         f"{found['interpreted']} of {found['planned']} ops are run by the reference interpreter; "
-        f"the arena takes {found['arena'] / 1e6:.2f} MB."
+        f"the arena takes {found['arena'] / 1e6:.2f} MB.\n"
+        f"The ceiling is {found['ceiling_gflops']:.0f} GFLOP/s: multiply-adds of one core between "
+        f"registers.\nEnd to end the outputs are within {found['error']:.0e} of those in float64."
     )
     show.save(json, found)
+
+
+def _tried(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Every kernel that was timed for an op, the fastest first, and what became of it."""
+    rows: list[tuple[str, ...]] = []
+    for op in found["ops"]:
+        for one in sorted(op["tried"], key=lambda one: one["milliseconds"]):
+            kernel, _, schedule = one["name"].partition(" ")
+            state = "too inexact" if one["error"] > found["tolerance"] else ""
+            state = "chosen" if one["name"] == op["chosen"] else state
+            name = f"{kernel} {schedule.removeprefix('Schedule')}"
+            rows.append(
+                (op["op"], name, f"{one['milliseconds']:.4f}", f"{one['error']:.0e}", state)
+            )
+    return rows
 
 
 def _second(row: dict[str, Any]) -> str:
