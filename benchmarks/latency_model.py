@@ -5,7 +5,7 @@ python benchmarks/latency_model.py --quick      fewer variants and recipes
 
 Recipes are drawn uniformly over keep ratios 0.2–1 (one per group) and, where the backend runs it,
 int8 (all layers or none), and timed whole; the error is the mean of |predicted − measured| /
-measured, and the aim is 15 %.
+measured, and the aim is 15 %, for our own engine 10 %.
 The peer is what is usually done: time in proportion to MACs, one line for fp32 and one for int8,
 fitted to the same measurements. Weights are drawn at random: time does not depend on them.
 """
@@ -33,7 +33,8 @@ from lighten.search import predict
 from lighten.search.dependence import first_slices
 from lighten.search.options import Options
 
-RECIPES, AIM = 30, 15.0  # percent
+RECIPES = 30
+AIM, AIMS = 15.0, {"native": 10.0}  # percent
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def main() -> None:
     ]
     table = common.markdown(["recipes", "mean error", "time by MACs"], lines)
     common.publish("latency_model", given, rows, table)
-    raise SystemExit(rows[-1]["ours"] > AIM)
+    raise SystemExit(rows[-1]["ours"] > AIMS.get(given.backend, AIM))
 
 
 if __name__ == "__main__":
