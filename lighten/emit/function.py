@@ -191,6 +191,12 @@ class Function:
         text = f"select {condition.type.text} {condition.name}, {kind} {yes.name}, {kind} {no.name}"
         return self._value(text, yes.type)
 
+    def settled(self, value: Value) -> Value:
+        """The same value, of whose making LLVM knows nothing: from a settled address all loads of a
+        loop are offsets, where else it may keep an address in a register for each.
+        """
+        return self._value(f"freeze {value.type.text} {value.name}", value.type)
+
     def real(self, index: Index) -> Value:
         """An index as a float32."""
         if isinstance(index, int):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import POINTER, Function, Value, build
-from lighten.engine.memory import aligned, offsets, rounded
+from lighten.engine.memory import address, aligned, offsets, rounded
 from lighten.engine.plan import Interpreted, Plan, Step, plain_name
 from lighten.engine.pool import POOLS
 from lighten.engine.waits import waits
@@ -42,6 +42,7 @@ class Network:
         wanted = {name: size * threads for name, size in plan.scratch.items()}
         self._scratch_at, self.scratch_bytes = offsets(wanted, lives)
         self._weights, self._packed = _blob(plan.packed)
+        self._weights_at = self._weights.ctypes.data
         self._segments = _segments(plan.steps)
         kernels, entries = self._functions()
         self._calls = {}
@@ -94,7 +95,7 @@ class Network:
 
     def _run(self, name: str, arena: Array, count: int) -> None:
         """A native call: by this thread alone, or with the others of the pool."""
-        given = (arena.ctypes.data, self._weights.ctypes.data, count)
+        given = (address(arena), self._weights_at, count)
         if self.threads == 1 or not POOLS.of(self.threads).run(self._begins[name], *given):
             self._calls[name](*given, 0, 1, None)
 

@@ -25,7 +25,7 @@ from lighten.kernels.meeting import GIVE_WAY, LINE
 
 LOOKING = 150e-6  # seconds that a thread looks for work before it parks
 TRIED = 2000  # turns of a loop by which that is measured
-WAKING = 100_000  # turns that a call waits for those that it woke before it wakes them again
+WAKING = 10_000  # times that a call gives way to those that it woke before it wakes them again
 LEAVING = 1.0  # seconds that the process's end waits for a thread
 
 
@@ -77,8 +77,8 @@ class Pool:
             self._turn.release()
 
     def _wake(self) -> None:
-        """Let the parked ones look for work, where the caller may run."""
-        allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+        """Let the parked ones look for work, on the cores that are the caller's to use."""
+        allowed = _others(self.threads)
         for gate, worker in zip(self._gates, self._workers, strict=True):
             if allowed and worker.native_id is not None:
                 with suppress(OSError):
@@ -104,6 +104,22 @@ class Pool:
 def _library() -> Library:
     isa = host()
     return build([team.work(isa), team.lead(isa)])
+
+
+def _others(threads: int) -> set[int]:
+    """The cores where the caller may run, but the one where it does, if enough are left: systems
+    like to put who is woken beside who wakes it. None where the system does not say.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return set()
+    allowed = os.sched_getaffinity(0)
+    return allowed - {_here()} if len(allowed) >= threads else allowed
+
+
+def _here() -> int:
+    """The core that this thread runs on."""
+    find = getattr(ctypes.CDLL(None), "sched_getcpu", None)
+    return int(find()) if find is not None else -1
 
 
 def _give_way() -> int:

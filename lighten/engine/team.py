@@ -22,7 +22,6 @@ READY, PARKED, CLAIMED, GO = range(4)
 ENTRY, ARENA, WEIGHTS, SAMPLES, PARTS = (TEAM + 8 * word for word in range(5))  # the call
 MISSING = TEAM + LINE  # how many could not be claimed
 STATES = TEAM + 2 * LINE  # from here on a line for each thread
-OFTEN = 512  # turns of a loop before others are let run: a few microseconds
 
 
 def work(isa: Isa) -> Function:
@@ -59,7 +58,7 @@ def lead(isa: Isa) -> Function:
 
     def claim(part: Value, missing: Tile) -> Tile:
         place = _state(f, part)
-        _look(f, f["turns"], lambda: f.equal(atomic.load(f, place), READY))
+        _look(f, f["turns"], lambda: f.equal(atomic.load(f, place), READY), gives_way=True)
         ready = f.equal(atomic.swap(f, READY, CLAIMED, place), READY)
         return [missing[0] + f.select(ready, zero, zero + 1)]
 
@@ -91,15 +90,18 @@ def _state(f: Function, part: Value) -> Value:
     return f["team"] + part * LINE + STATES
 
 
-def _look(f: Function, turns: Value, over: Callable[[], Value]) -> None:
-    """Until it is over, at most for so many turns."""
+def _look(
+    f: Function, turns: Value, over: Callable[[], Value], *, gives_way: bool = False
+) -> None:
+    """Until it is over, at most for so many turns; other threads may be let run in each."""
 
-    def turn(counted: Tile) -> tuple[Value, Tile]:
+    def turn(left: Tile) -> tuple[Value, Tile]:
+        late = f.less(left[0], 1)
+        if gives_way:
+            give = f.load(f["team"], POINTER, GIVE_WAY)
+            atomic.when(f, late, lambda: None, lambda: atomic.call(f, give))
         atomic.pause(f)
-        count = counted[0] + 1
-        often = f.equal(count - count // OFTEN * OFTEN, 0)
-        atomic.when(f, often, lambda: atomic.call(f, f.load(f["team"], POINTER, GIVE_WAY)))
         now = over()
-        return f.select(now, now, f.less(turns, count)), [count]
+        return f.select(now, now, late), [left[0] - 1]
 
-    atomic.until(f, turn, [f.constant(0, I64)])
+    atomic.until(f, turn, [turns])

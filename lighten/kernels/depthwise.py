@@ -84,7 +84,7 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
         weights, bias = f["w"] + c * taps, f["b"] + c * target.pixel
 
         def tile(j: Index, width: int) -> None:
-            start = window(conv, f["x"], (n, c, i, j))
+            start = f.settled(window(conv, f["x"], (n, c, i, j)))
             sums = _sums(f, conv, (start, weights, bias), width)
             finish(f, conv, sums, (n, c, i, j))
 

@@ -125,7 +125,7 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
         outer = g * (schedule.blocks * target.pixel)
 
         def tile(j: Index, width: int) -> None:
-            start = window(conv, f["x"], (n, 0, i, j))
+            start = f.settled(window(conv, f["x"], (n, 0, i, j)))
             sums = _sums(f, conv, (start, weights, f["b"] + outer), width, schedule.blocks)
             finish(f, conv, sums, (n, g * schedule.blocks, i, j), schedule.blocks)
 
