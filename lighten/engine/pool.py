@@ -25,7 +25,7 @@ from lighten.kernels.meeting import GIVE_WAY, LINE
 
 LOOKING = 150e-6  # seconds that a thread looks for work before it parks
 TRIED = 2000  # turns of a loop by which that is measured
-WAKING = 10_000  # times that a call gives way to those that it woke before it wakes them again
+WAKING = 1_000  # times that a call gives way to those that it woke before it wakes them again
 LEAVING = 1.0  # seconds that the process's end waits for a thread
 
 
@@ -37,7 +37,7 @@ class Pool:
         self._memory = aligned(team.STATES + threads * LINE)
         self._words = self._memory.view(np.int64)
         self._team = int(self._memory.ctypes.data)
-        self._words[GIVE_WAY // 8] = _give_way()
+        self._words[GIVE_WAY // 8] = give_way()
         self._words[team.STATES // 8 :: LINE // 8] = team.PARKED
         word, place = ctypes.c_int64, ctypes.c_void_p
         self._work = _library().function("work", place, word, word)
@@ -122,7 +122,7 @@ def _here() -> int:
     return int(find()) if find is not None else -1
 
 
-def _give_way() -> int:
+def give_way() -> int:
     """The address of what lets other threads run."""
     if sys.platform == "win32":
         found = ctypes.windll.kernel32.SwitchToThread

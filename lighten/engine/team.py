@@ -16,12 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lighten.emit import I64, POINTER, Function, Isa, Tile, Value, atomic
-from lighten.kernels.meeting import GIVE_WAY, LINE, TEAM, wait
+from lighten.emit.types import I1
+from lighten.kernels.meeting import LINE, TEAM, give_way, wait
 
 READY, PARKED, CLAIMED, GO = range(4)
 ENTRY, ARENA, WEIGHTS, SAMPLES, PARTS = (TEAM + 8 * word for word in range(5))  # the call
 MISSING = TEAM + LINE  # how many could not be claimed
-STATES = TEAM + 2 * LINE  # from here on a line for each thread
+WANTED = TEAM + 2 * LINE  # whether a call waits for threads: then none of them parks
+STATES = TEAM + 3 * LINE  # from here on a line for each thread
 
 
 def work(isa: Isa) -> Function:
@@ -39,9 +41,12 @@ def work(isa: Isa) -> Function:
 
     def turn(_: Tile) -> tuple[Value, Tile]:
         _look(f, f["turns"], lambda: f.equal(atomic.load(f, mine), GO))
-        before = atomic.swap(f, READY, PARKED, mine)
+        free = f.equal(atomic.load(f, team + WANTED), 0)
+        ready, never = f.constant(READY, I64), f.constant(-1, I64)
+        before = atomic.swap(f, f.select(free, ready, never), PARKED, mine)
+        atomic.when(f, free, lambda: None, lambda: give_way(f, team))
         atomic.when(f, f.equal(before, GO), do)
-        return f.equal(before, READY), []
+        return f.select(free, f.equal(before, READY), f.zero(I1)), []
 
     atomic.until(f, turn)
     return f
@@ -79,7 +84,9 @@ def lead(isa: Isa) -> Function:
     def give_back(part: Value, _: Tile) -> None:
         atomic.swap(f, CLAIMED, READY, _state(f, part))
 
+    atomic.store(f, 1, team + WANTED)
     (missing,) = f.loop(1, parts, claim, [zero])
+    atomic.store(f, 0, team + WANTED)
     f.store(missing, team, MISSING)
     atomic.when(f, f.equal(missing, 0), do, lambda: f.loop(1, parts, give_back))
     return f
@@ -90,16 +97,13 @@ def _state(f: Function, part: Value) -> Value:
     return f["team"] + part * LINE + STATES
 
 
-def _look(
-    f: Function, turns: Value, over: Callable[[], Value], *, gives_way: bool = False
-) -> None:
+def _look(f: Function, turns: Value, over: Callable[[], Value], *, gives_way: bool = False) -> None:
     """Until it is over, at most for so many turns; other threads may be let run in each."""
 
     def turn(left: Tile) -> tuple[Value, Tile]:
         late = f.less(left[0], 1)
         if gives_way:
-            give = f.load(f["team"], POINTER, GIVE_WAY)
-            atomic.when(f, late, lambda: None, lambda: atomic.call(f, give))
+            atomic.when(f, late, lambda: None, lambda: give_way(f, f["team"]))
         atomic.pause(f)
         now = over()
         return f.select(now, now, late), [left[0] - 1]

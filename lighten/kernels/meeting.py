@@ -43,13 +43,18 @@ def meeting(isa: Isa) -> Function:
     return f
 
 
+def give_way(f: Function, team: Value) -> None:
+    """Let other threads run on this core."""
+    atomic.call(f, f.load(team, POINTER, GIVE_WAY))
+
+
 def wait(f: Function, team: Value, over: Callable[[], Value]) -> None:
     """Until it is over, at first without letting go of the core."""
 
     def turn(counted: Tile) -> tuple[Value, Tile]:
         atomic.pause(f)
         tired = f.less(f.constant(PATIENCE, I64), counted[0])
-        atomic.when(f, tired, lambda: atomic.call(f, f.load(team + GIVE_WAY, POINTER)))
+        atomic.when(f, tired, lambda: give_way(f, team))
         return over(), [counted[0] + 1]
 
     atomic.when(f, over(), lambda: None, lambda: atomic.until(f, turn, [f.constant(0, I64)]))
