@@ -8,7 +8,7 @@ atomic        what threads say to each other through memory, and loops that wait
 build         IR text to callable machine code; compiled objects are kept on disk (`cache`)
 """
 
-from lighten.emit import atomic
+from lighten.emit import atomic, lanes
 from lighten.emit.build import Library, build
 from lighten.emit.function import Function, Index, Tile, Value
 from lighten.emit.isa import ISAS, Isa, features, host
@@ -31,5 +31,6 @@ __all__ = [
     "build",
     "features",
     "host",
+    "lanes",
     "vector",
 ]

@@ -217,6 +217,11 @@ class Function:
         align = value.type.element.bytes
         self._line(f"store {value.type.text} {value.name}, ptr {place.name}, align {align}")
 
+    def prefetch(self, pointer: Value) -> None:
+        """Ask for the line at `pointer` to come into the second cache; any address will do."""
+        self.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        self._line(f"call void @llvm.prefetch.p0(ptr {pointer.name}, i32 0, i32 2, i32 1)")
+
     def spread(self, value: Value, lanes: int) -> Value:
         """One number in every lane."""
         kind, one = vector(value.type, lanes), value.type.text
@@ -290,6 +295,14 @@ class Function:
 
     def _index(self, value: Index) -> Value:
         return self.constant(value, I64) if isinstance(value, int) else value
+
+    def instruction(self, text: str, kind: Type) -> Value:
+        """One line of LLVM IR that makes a value."""
+        return self._value(text, kind)
+
+    def statement(self, text: str) -> None:
+        """One line of LLVM IR that makes none."""
+        self._line(text)
 
     def _value(self, text: str, kind: Type) -> Value:
         self._count += 1

@@ -29,7 +29,6 @@ from lighten.kernels import direct, share
 from lighten.kernels.shapes import Conv
 from lighten.program.fuse import fuse
 from lighten.program.ir import Program
-from lighten.program.spec import integer_values
 
 Array = np.ndarray[Any, Any]
 Tell = Callable[[str, int, int], None]
@@ -68,8 +67,7 @@ def tune(program: Program, isa: Isa, seconds: float, tell: Tell | None = None) -
 def unknown(program: Program, isa: Isa) -> Iterator[Conv]:
     """The distinct convolutions of a program that this machine has not timed."""
     seen: set[Conv] = set()
-    whole = integer_values(program)
-    for _, asked in choose.asked(with_activations(fuse(program), whole), isa, whole):
+    for _, asked in choose.asked(with_activations(fuse(program)), isa):
         conv = plainly(asked)
         if conv not in seen and choose.candidates(conv, isa) and recall(conv, isa) is None:
             seen.add(conv)
