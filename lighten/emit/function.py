@@ -210,6 +210,15 @@ class Function:
         zeros = f"<{lanes} x i32> zeroinitializer"
         return self._value(f"shufflevector {kind.text} {first}, {kind.text} poison, {zeros}", kind)
 
+    def permute(self, value: Value, lanes: Sequence[int]) -> Value:
+        """The lanes of a register in another order, or some of them."""
+        kind, wanted = value.type, ", ".join(f"i32 {lane}" for lane in lanes)
+        mask = f"<{len(lanes)} x i32> <{wanted}>"
+        made = vector(kind.element, len(lanes))
+        return self._value(
+            f"shufflevector {kind.text} {value.name}, {kind.text} poison, {mask}", made
+        )
+
     def load_spread(self, pointer: Value, kind: Type, offset: int = 0) -> Value:
         """The one number that lies there, in every lane of `kind`."""
         return self.spread(self.load(pointer, kind.element, offset), kind.lanes)

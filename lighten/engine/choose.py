@@ -10,7 +10,7 @@ import numpy as np
 
 from lighten.emit import Isa
 from lighten.engine.images import image
-from lighten.kernels import depthwise, direct, winograd
+from lighten.kernels import depthwise, direct, grouped, permuted, winograd
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window, window
@@ -18,7 +18,7 @@ from lighten.program.ir import Op, Program
 
 Array = np.ndarray[Any, Any]
 
-KERNELS: Sequence[Any] = (depthwise, direct, winograd)
+KERNELS: Sequence[Any] = (depthwise, permuted, grouped, direct, winograd)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def window(op: Op, kernel: tuple[int, ...]) -> Window:
 class Conv:
     """A convolution between two blocked tensors: `y = activation(w ∗ x + b + residual)`.
 
-    `groups` is 1, or the number of channels (depthwise, as many filters as channels).
+    Both sides' channels are cut into `groups`; as many groups as channels is depthwise.
     """
 
     source: Blocked
