@@ -70,7 +70,7 @@ def exact(conv: Conv, given: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def holds(draw: Callable[[random.Random, Isa], Conv], seed: int, name: str) -> set[str]:
-    """Every kernel that accepts the drawn convolution is right in every schedule; which they are."""
+    """Every kernel that accepts the drawn convolution is right in every schedule; their names."""
     isa = ISAS[name]
     conv = draw(random.Random(seed), isa)
     given = given_to(conv, seed)

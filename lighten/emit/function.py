@@ -211,8 +211,11 @@ class Function:
         return self._value(f"shufflevector {kind.text} {first}, {kind.text} poison, {zeros}", kind)
 
     def permute(self, value: Value, lanes: Sequence[int]) -> Value:
-        """The lanes of a register in another order, or some of them."""
+        """The lanes of a register in another order, or some of them; a single one is a number."""
         kind, wanted = value.type, ", ".join(f"i32 {lane}" for lane in lanes)
+        if len(lanes) == 1:
+            one = f"extractelement {kind.text} {value.name}, i32 {lanes[0]}"
+            return self._value(one, kind.element)
         mask = f"<{len(lanes)} x i32> <{wanted}>"
         made = vector(kind.element, len(lanes))
         return self._value(
