@@ -83,6 +83,7 @@ def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE) -> Pla
     UnsupportedOps names what is rounded to integers, which no kernel does yet.
     """
     from lighten.engine.writers import WRITERS
+    from lighten.engine.writers_volumes import VOLUMES
 
     refused = rounded_values(program)
     if refused:
@@ -98,8 +99,9 @@ def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE) -> Pla
         if name not in whole:
             made.layouts[name] = plain(program.values[name].shape)
     for op in program.ops:
-        write = WRITERS.get(op.kind)
-        if write is None or not _images(program, op, whole) or not write(writer, op):
+        kinds = WRITERS if _images(program, op) else VOLUMES
+        write = kinds.get(op.kind)
+        if write is None or not _floats(program, op, whole) or not write(writer, op):
             writer.interpret(op, whole)
     for name in program.outputs:
         if name not in whole:
@@ -117,11 +119,15 @@ def rounded_values(program: Program) -> list[str]:
     ]
 
 
-def _images(program: Program, op: Op, whole: frozenset[str]) -> bool:
-    """Whether all that flows in and out are images of floats."""
+def _images(program: Program, op: Op) -> bool:
+    """Whether all that flows in and out are images."""
     flowing = [name for name in (*op.inputs, *op.outputs) if name in program.values]
-    floats = all(image(program.values[name].shape) and name not in whole for name in flowing)
-    return floats and op.inputs[0] in program.values
+    return all(image(program.values[name].shape) for name in flowing)
+
+
+def _floats(program: Program, op: Op, whole: frozenset[str]) -> bool:
+    """Whether all that flows in and out are floats, and the first input is not stored."""
+    return whole.isdisjoint((*op.inputs, *op.outputs)) and op.inputs[0] in program.values
 
 
 def plain_name(name: str) -> str:

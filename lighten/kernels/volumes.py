@@ -13,11 +13,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lighten.emit import F32, POINTER, Function, Index, Isa, Tile, Value, vector
+from lighten.emit import F32, I64, POINTER, Function, Index, Isa, Tile, Value, vector
 from lighten.kernels import share
 from lighten.program.ir import Op
 
 Size = tuple[int, ...]
+SPARE = 16  # numbers that may be read beyond the last, whatever they hold
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class Framed:
 
     @property
     def floats(self) -> int:
-        """Numbers of one sample."""
-        return self.channels * math.prod(self.extents)
+        """Numbers of one sample; a register may begin at any of them."""
+        return self.channels * math.prod(self.extents) + (0 if self.bare else SPARE)
 
     def column(self, at: Index) -> Index:
         """Bytes to a column of the frame, counted from its left end."""
@@ -152,3 +153,48 @@ def frame(name: str, to: Framed, isa: Isa) -> Function:
 def fill(f: Function, start: Value, count: int) -> None:
     """So many zeros."""
     runs(f, count, lambda i, lanes: f.store(f.zero(vector(F32, lanes)), start + i * 4))
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """Results `[group, phase, filter, *size]` that belong to `[group, filter, *results]`, each phase
+    in steps of `strides`; `size` is that of every phase, the largest.
+    """
+
+    groups: int
+    filters: int
+    size: Size
+    results: Size
+    strides: Size
+
+
+def interleave(name: str, of: Interleaved, isa: Isa) -> Function:
+    """The kernel `name(x, y, n)`: phases to their places, along the last axis one by one."""
+    f = Function(name, {**dict.fromkeys("xy", POINTER), **share.COUNT}, isa)
+    phases, width, step = math.prod(of.strides), of.results[-1], of.strides[-1]
+    plane, plane_made = 4 * math.prod(of.size), 4 * math.prod(of.results)
+
+    def filter_(n: Value, g: Value, k: Value) -> None:
+        y = f["y"] + ((n * of.groups + g) * of.filters + k) * plane_made
+        x = f["x"] + (n * of.groups + g) * (phases * of.filters * plane) + k * plane
+
+        def line(*at: Value) -> None:
+            phase, source, target = f.constant(0, I64), x, y
+            for a, index in enumerate(at):
+                place = index // of.strides[a]
+                phase = phase * of.strides[a] + (index - place * of.strides[a])
+                source = source + place * (4 * math.prod(of.size[a + 1 :]))
+                target = target + index * (4 * math.prod(of.results[a + 1 :]))
+            source = source + phase * (step * of.filters * plane)
+            for first in range(min(step, width)):
+                seen = source + first * of.filters * plane
+
+                def one(q: Value, _: Tile, seen: Value = seen, first: int = first) -> None:
+                    f.store(f.load(seen + q * 4, F32), target + q * (4 * step), 4 * first)
+
+                f.loop(0, math.ceil((width - first) / step), one)
+
+        nested(f, of.results[:-1], line)
+
+    share.each(f, (f["n"], of.groups, of.filters), filter_)
+    return f
