@@ -26,7 +26,7 @@ def weight(b: Builder, *shape: int) -> str:
 def image(b: Builder, r: random.Random, channels: int, least: tuple[int, ...]) -> str:
     """An input, or what a function made of it, at least so large."""
     x = b.input("x", (channels, *(extent + r.randint(0, 7) for extent in least)))
-    return b.op("unary", x, function="relu") if r.random() < 0.5 else x
+    return b.op("unary", x, function="relu") if r.random() < 0.5 and len(least) < 3 else x
 
 
 def numbers(r: random.Random, rank: int, *choices: int) -> tuple[int, ...]:
@@ -40,8 +40,7 @@ def transposed(b: Builder, r: random.Random, ranks: tuple[int, ...] = (1, 2, 2))
     dilations = numbers(r, rank, 1, 1, 2)
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     pads = tuple(r.randint(0, (extent - 1) // 2 + 1) for extent in (*reach, *reach))
-    least = (3,) * rank
-    x = image(b, r, groups * reads, least) if rank < 3 else b.input("x", (groups * reads, *least))
+    x = image(b, r, groups * reads, (3,) * rank)
     bias = r.choice([(), (weight(b, groups * made),)])
     return b.op(
         "conv_transpose",
@@ -87,11 +86,66 @@ def over_three_axes(b: Builder, r: random.Random) -> str:
     )
 
 
+def pooled(b: Builder, r: random.Random, ranks: tuple[int, ...] = (1, 2, 2)) -> str:
+    rank = r.choice(ranks)
+    how = {"strides": numbers(r, rank, 1, 2, 3), "dilations": numbers(r, rank, 1, 1, 2)}
+    how["kernel"] = numbers(r, rank, 2, 3)
+    flags = {"ceil": r.random() < 0.6, "include_pad": r.random() < 0.6}
+    function = r.choice(("max", "average", "average"))
+    least, pads = (5,) * rank, numbers(r, 2 * rank, 0, 1)
+    x = image(b, r, r.randint(1, 20), least)
+    return b.op("pool", x, function=function, pads=pads, **how, **flags)
+
+
+def resized(b: Builder, r: random.Random, ranks: tuple[int, ...] = (1, 2, 2)) -> str:
+    rank = r.choice(ranks)
+    x = image(b, r, r.randint(1, 20), (2,) * rank)
+    size = tuple(r.randint(1, 2 * extent + 1) for extent in b.values[x].shape[1:])
+    mode, corners = r.choice(("nearest", "linear", "linear")), r.random() < 0.5
+    return b.op("resize", x, size=size, mode=mode, align_corners=corners)
+
+
+def normalised(b: Builder, r: random.Random, ranks: tuple[int, ...] = (1, 2, 2)) -> str:
+    groups, rank = r.randint(1, 6), r.choice(ranks)
+    channels = groups * r.randint(1, 20)
+    x = image(b, r, channels, (4,) * rank)
+    norm = r.choice([(), (weight(b, channels),), (weight(b, channels), weight(b, channels))])
+    return b.op("group_norm", x, *norm, groups=groups, epsilon=r.choice((1e-5, 1e-2)))
+
+
+def reduced(b: Builder, r: random.Random) -> str:
+    rank = r.choice([1, 2, 2])
+    x = image(b, r, r.randint(1, 20), (1,) * rank)
+    axes = tuple(sorted(r.sample(range(1, rank + 1), r.randint(1, rank))))
+    function, keep = r.choice(("mean", "sum", "max")), r.random() < 0.5
+    return b.op("reduce", x, function=function, axes=axes, keepdims=keep)
+
+
+def padded(b: Builder, r: random.Random) -> str:
+    rank = r.choice([0, 1, 2])
+    x = image(b, r, r.randint(1, 20), (1,) * rank)
+    pads = numbers(r, 2 * rank + 2, 0, 1, 5)
+    y = b.op("pad", x, pads=pads, value=r.choice((0.0, 0.5, -2.0)))
+    if rank == 2:  # what reads zeros around it must find them
+        w = weight(b, 3, b.values[y].shape[0], 3, 3)
+        how = {"strides": (1, 1), "pads": (1,) * 4, "dilations": (1, 1), "groups": 1}
+        y = b.op("conv", y, w, **how, activation="")
+    return y
+
+
 DRAWS: dict[str, Draw] = {
     "conv_transpose": transposed,
     "conv in groups": grouped,
     "conv over three axes": over_three_axes,
     "conv_transpose over three axes": lambda b, r: transposed(b, r, (3,)),
+    "pool": pooled,
+    "pool over three axes": lambda b, r: pooled(b, r, (3,)),
+    "resize": resized,
+    "resize over three axes": lambda b, r: resized(b, r, (3,)),
+    "group_norm": normalised,
+    "group_norm over three axes": lambda b, r: normalised(b, r, (3,)),
+    "reduce": reduced,
+    "pad": padded,
 }
 
 

@@ -254,12 +254,6 @@ class Writer:
         emit = partial(moves.emit, move=move, isa=isa)
         self.step((op, "move"), (move,), emit, source, target)
 
-    def fill(self, op: str, target: str) -> None:
-        """Zeros everywhere in a value."""
-        layout, isa = self.plan.layouts[target], self.plan.isa
-        emit = partial(moves.clear, layout=layout, isa=isa, everything=True)
-        self.step((op, "fill"), (layout,), emit, target)
-
     def interpret(self, op: Op, whole: frozenset[str]) -> None:
         """Leave an op to the reference interpreter."""
         program = self.plan.program

@@ -13,9 +13,8 @@ from lighten.engine.images import plain
 from lighten.engine.pairs import native_affine
 from lighten.engine.plan import Writer
 from lighten.engine.writers_images import IMAGES, call
-from lighten.kernels import moves, pointwise, pool
+from lighten.kernels import moves, pointwise
 from lighten.kernels.functions import BINARY, FUNCTIONS
-from lighten.kernels.shapes import window
 from lighten.program.ir import Op
 
 
@@ -78,29 +77,6 @@ def _binary(w: Writer, op: Op) -> bool:
     return True
 
 
-def _pool(w: Writer, op: Op) -> bool:
-    padded = bool(op["include_pad"])
-    unclear = padded and op["ceil"]
-    if len(op["kernel"]) > 2 or op["function"] not in ("max", "average") or unclear:
-        return False
-    source = w.blocked(op.inputs[0])
-    sliding = window(op, tuple(op["kernel"]))
-    made = pool.Pool(source, w.make(op.output), sliding, op["function"], padded)
-    isa, x = w.plan.isa, w.place(op.inputs[0])
-    w.step((op.name, "pool"), (made,), partial(pool.emit, pool=made, isa=isa), x, op.output)
-    return True
-
-
-def _reduce(w: Writer, op: Op) -> bool:
-    rank = len(w.plan.program.values[op.inputs[0]].shape)
-    if op["function"] != "mean" or tuple(sorted(op["axes"])) != tuple(range(1, rank)):
-        return False
-    source, target, isa = w.blocked(op.inputs[0]), w.make(op.output), w.plan.isa
-    emit = partial(pointwise.mean, source=source, target=target, isa=isa)
-    w.step((op.name, "mean"), (source, target), emit, w.place(op.inputs[0]), op.output)
-    return True
-
-
 def _reshape(w: Writer, op: Op) -> bool:
     """Channels stay channels, or the numbers are laid out in a row and read as another image."""
     size = w.size(op.output)
@@ -125,19 +101,6 @@ def _slice(w: Writer, op: Op) -> bool:
     size = (target.channels, target.height, target.width)
     corners = (begin[0], begin[1], begin[2]), (steps[0], steps[1], steps[2])
     move = moves.Move(source, target, size, *corners)
-    w.box(op.name, move, w.place(op.inputs[0]), op.output)
-    return True
-
-
-def _pad(w: Writer, op: Op) -> bool:
-    rank = len(w.plan.program.values[op.inputs[0]].shape)
-    if op["value"] != 0 or min(op["pads"]) < 0 or rank != 3:
-        return False
-    source, target = w.blocked(op.inputs[0]), w.make(op.output)
-    w.fill(op.name, op.output)
-    size = (source.channels, source.height, source.width)
-    at = (op["pads"][0], op["pads"][1], op["pads"][2])
-    move = moves.Move(source, target, size, at=at)
     w.box(op.name, move, w.place(op.inputs[0]), op.output)
     return True
 
@@ -174,10 +137,7 @@ WRITERS: Mapping[str, Callable[[Writer, Op], bool]] = {
     "unary": _unary,
     "affine": _affine,
     "binary": _binary,
-    "pool": _pool,
-    "reduce": _reduce,
     "reshape": _reshape,
     "slice": _slice,
-    "pad": _pad,
     "concat": _concat,
 }

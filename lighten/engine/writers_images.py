@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
 
 from lighten.engine.choose import Array, Choice, apart, in_phases, settled
 from lighten.engine.plan import Writer
-from lighten.kernels import moves, transposed
-from lighten.kernels.shapes import Conv
+from lighten.kernels import group_norm, moves, pool, resize, spatial, transposed
+from lighten.kernels.layout import Blocked
+from lighten.kernels.shapes import Conv, window
+from lighten.kernels.volumes import Size
 from lighten.program.ir import Op
 
 
@@ -71,33 +73,107 @@ def _conv_transpose(w: Writer, op: Op) -> bool:
 
 
 def _places(
-    made: transposed.Phases, conv: Conv, target: moves.Blocked, sizes: tuple[int, int, int]
-) -> list[moves.Move]:
+    made: transposed.Phases, conv: Conv, target: Blocked, sizes: tuple[int, int, int]
+) -> Iterator[moves.Move]:
     """Where each phase of each group goes; groups of few filters are taken filter by filter."""
     groups, filters, wide = sizes
-    boxes = []
     for phase in range(made.count):
-        corner, size = ((0, *made.corner(phase))[-2:], (1, *made.size(phase))[-2:])
-        steps = (1, *made.strides)[-2:]
-        if not all(size):
+        if not all(made.size(phase)):
             continue
-        per_filter = groups > filters
-        for part in range(filters if per_filter else groups):
-            first = phase * wide + part if per_filter else (part * made.count + phase) * wide
-            boxes.append(
-                moves.Move(
-                    conv.target,
-                    target,
-                    (groups if per_filter else filters, *size),
-                    (first, 0, 0),
-                    (made.count * wide if per_filter else 1, 1, 1),
-                    (part if per_filter else part * filters, *corner),
-                    (filters if per_filter else 1, *steps),
-                )
+        for part in range(min(groups, filters)):
+            if groups > filters:
+                count, first, to = groups, phase * wide + part, part
+                steps, spread = made.count * wide, filters
+            else:
+                count, first, to = filters, (part * made.count + phase) * wide, part * filters
+                steps, spread = 1, 1
+            yield moves.Move(
+                conv.target,
+                target,
+                _corner(count, made.size(phase), 1),
+                (first, 0, 0),
+                (steps, 1, 1),
+                _corner(to, made.corner(phase), 0),
+                _corner(spread, made.strides, 1),
             )
-    return boxes
+
+
+def _corner(channels: int, spatial: Size, missing: int) -> moves.Corner:
+    """Channels, rows and columns, where there may be no rows."""
+    rows, columns = (missing, *spatial)[-2:]
+    return channels, rows, columns
+
+
+def _pool(w: Writer, op: Op) -> bool:
+    source, sliding = w.blocked(op.inputs[0]), window(op, tuple(op["kernel"]))
+    padded = bool(op["include_pad"])
+    made = pool.Pool(source, w.make(op.output), sliding, op["function"], padded)
+    emit, x = partial(pool.emit, pool=made, isa=w.plan.isa), w.place(op.inputs[0])
+    w.step((op.name, "pool"), (made,), emit, x, op.output)
+    return True
+
+
+def _resize(w: Writer, op: Op) -> bool:
+    source, target = w.blocked(op.inputs[0]), w.make(op.output)
+    made = resize.Resize(source, target, resize.Sampling(op["mode"], op["align_corners"]))
+    tables = f"{op.name} rows", f"{op.name} columns"
+    sides = (source.height, target.height, source.row), (source.width, target.width, source.pixel)
+    for name, (extent, size, step) in zip(tables, sides, strict=True):
+        w.plan.packed[name] = resize.table(extent, size, made.how, step)
+    emit, x = partial(resize.emit, op=made, isa=w.plan.isa), w.place(op.inputs[0])
+    w.step((op.name, "resize"), (made,), emit, x, *tables, op.output)
+    return True
+
+
+def _group_norm(w: Writer, op: Op) -> bool:
+    source, target = w.blocked(op.inputs[0]), w.make(op.output)
+    made = group_norm.GroupNorm(source, target, op["groups"], op["epsilon"])
+    normalise(w, op, made, (w.place(op.inputs[0]), op.output))
+    return True
+
+
+def normalise(w: Writer, op: Op, made: group_norm.GroupNorm, names: tuple[str, str]) -> None:
+    """Call the kernel, with ones and zeros for a weight and a bias that are not there."""
+    weight, bias = (*op.inputs[1:], "", "")[:2]
+    stored = w.array(weight) if weight else np.ones(made.source.channels, np.float32)
+    shift = w.array(bias) if bias else np.zeros(made.source.channels, np.float32)
+    scratch = f"{op.name} scratch"
+    w.plan.scratch[scratch] = group_norm.workspace(made)
+    given = w.per_channel(f"{op.name} weight", stored), w.per_channel(f"{op.name} bias", shift)
+    emit, (x, y) = partial(group_norm.emit, op=made, isa=w.plan.isa), names
+    w.step((op.name, "group_norm"), (made,), emit, x, *given, y, scratch)
+
+
+def _reduce(w: Writer, op: Op) -> bool:
+    """Over rows, columns, or both: channels stay."""
+    rank, axes = len(w.plan.program.values[op.inputs[0]].shape), set(op["axes"])
+    if not axes or 0 in axes:
+        return False
+    columns, rows = rank - 1 in axes, rank == 3 and 1 in axes
+    source, target = w.blocked(op.inputs[0]), w.make(op.output)
+    made = spatial.Reduce(source, target, op["function"], rows, columns)
+    emit, x = partial(spatial.emit, op=made, isa=w.plan.isa), w.place(op.inputs[0])
+    w.step((op.name, op["function"]), (made,), emit, x, op.output)
+    return True
+
+
+def _pad(w: Writer, op: Op) -> bool:
+    source, target = w.blocked(op.inputs[0]), w.make(op.output)
+    channels, *before = op["pads"][: len(op["pads"]) // 2]
+    at = _corner(channels, (0, *before)[-2:], 0)
+    emit = partial(moves.fill, layout=target, value=op["value"], isa=w.plan.isa)
+    w.step((op.name, "fill"), (target, op["value"]), emit, op.output)
+    size = (source.channels, source.height, source.width)
+    move = moves.Move(source, target, size, at=at)
+    w.box(op.name, move, w.place(op.inputs[0]), op.output)
+    return True
 
 
 IMAGES: Mapping[str, Callable[[Writer, Op], bool]] = {
     "conv_transpose": _conv_transpose,
+    "pool": _pool,
+    "resize": _resize,
+    "group_norm": _group_norm,
+    "reduce": _reduce,
+    "pad": _pad,
 }

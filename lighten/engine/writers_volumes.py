@@ -11,7 +11,8 @@ import numpy as np
 from lighten.engine.choose import Array, in_phases
 from lighten.engine.images import plain
 from lighten.engine.plan import Writer, plain_name
-from lighten.kernels import im2col, volumes
+from lighten.engine.writers_images import normalise
+from lighten.kernels import group_norm, im2col, resize, volume_pool, volumes
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked
 from lighten.program.ir import Op
@@ -23,7 +24,7 @@ def room(w: Writer, name: str, floats: int) -> str:
     return name
 
 
-def made(w: Writer, name: str) -> str:
+def room_of(w: Writer, name: str) -> str:
     """Room for a value of the program, row-major."""
     held = plain_name(name)
     w.plan.layouts[held] = plain(w.plan.program.values[name].shape)
@@ -45,7 +46,7 @@ def _conv(w: Writer, op: Op) -> bool:
         channels, len(weight), tuple(size), window, op["groups"], op.get("activation", "")
     )
     bias = _bias(w, op, len(weight))
-    _call(w, op, conv, (weight, bias), (w.as_plain(op.inputs[0]), made(w, op.output)))
+    _call(w, op, conv, (weight, bias), (w.as_plain(op.inputs[0]), room_of(w, op.output)))
     return True
 
 
@@ -84,17 +85,63 @@ def _conv_transpose(w: Writer, op: Op) -> bool:
     )
     stored, x = (held, np.ascontiguousarray(shift)), w.as_plain(op.inputs[0])
     if split.count == 1 and conv.results == split.results:
-        _call(w, op, conv, stored, (x, made(w, op.output)))
+        _call(w, op, conv, stored, (x, room_of(w, op.output)))
         return True
     phases = room(w, f"{op.name} phases", conv.filters * math.prod(conv.results))
     _call(w, op, conv, stored, (x, phases))
     of = volumes.Interleaved(groups, filters, conv.results, split.results, split.strides)
     emit = partial(volumes.interleave, of=of, isa=w.plan.isa)
-    w.step((op.name, "interleave"), (of,), emit, phases, made(w, op.output))
+    w.step((op.name, "interleave"), (of,), emit, phases, room_of(w, op.output))
+    return True
+
+
+def _pool(w: Writer, op: Op) -> bool:
+    channels, *size = w.plan.program.values[op.inputs[0]].shape
+    results = w.plan.program.values[op.output].shape[1:]
+    window = volumes.slide(op, op["kernel"])
+    made = volume_pool.Pool(
+        channels, tuple(size), results, window, op["function"], bool(op["include_pad"])
+    )
+    emit, x = partial(volume_pool.emit, pool=made, isa=w.plan.isa), w.as_plain(op.inputs[0])
+    w.step((op.name, "pool"), (made,), emit, x, room_of(w, op.output))
+    return True
+
+
+def _group_norm(w: Writer, op: Op) -> bool:
+    channels, *size = w.plan.program.values[op.inputs[0]].shape
+    layout = Blocked(channels, 1, math.prod(size), 1)
+    made = group_norm.GroupNorm(layout, layout, op["groups"], op["epsilon"])
+    normalise(w, op, made, (w.as_plain(op.inputs[0]), room_of(w, op.output)))
+    return True
+
+
+def _resize(w: Writer, op: Op) -> bool:
+    """One axis after the other, those that change."""
+    how = resize.Sampling(op["mode"], op["align_corners"])
+    shape, x = list(w.plan.program.values[op.inputs[0]].shape), w.as_plain(op.inputs[0])
+    changed = [a for a, size in enumerate(op["size"], 1) if shape[a] != size] or [1]
+    for a in changed:
+        outer, inner, size = math.prod(shape[:a]), math.prod(shape[a + 1 :]), op["size"][a - 1]
+        made, places = resize.Axis(outer, shape[a], inner, size, how), f"{op.name} places {a}"
+        w.plan.packed[places] = resize.table(shape[a], size, how, 4 * inner)
+        last = a == changed[-1]
+        y = room_of(w, op.output) if last else room(w, f"{op.name} {a}", outer * size * inner)
+        w.step(
+            (op.name, "resize"),
+            (made,),
+            partial(resize.along, op=made, isa=w.plan.isa),
+            x,
+            places,
+            y,
+        )
+        shape[a], x = size, y
     return True
 
 
 VOLUMES: Mapping[str, Callable[[Writer, Op], bool]] = {
     "conv": _conv,
     "conv_transpose": _conv_transpose,
+    "pool": _pool,
+    "group_norm": _group_norm,
+    "resize": _resize,
 }

@@ -325,7 +325,7 @@ def reference(conv: Conv, x: Array, weight: Array, bias: Array) -> Array:
     for tap in np.ndindex(*window.kernel):
         starts = [t * step for t, step in zip(tap, window.dilations, strict=True)]
         ends = zip(starts, window.strides, conv.results, strict=True)
-        seen = parts[(..., *(slice(s, s + by * count, by) for s, by, count in ends))]
-        y += np.einsum("gkc,ngc...->ngk...", filters[(..., *tap)], seen)
+        steps: list[Any] = [slice(s, s + by * count, by) for s, by, count in ends]
+        y += np.einsum("gkc,ngc...->ngk...", filters[..., *tap], parts[..., *steps])
     y = y.reshape(len(x), conv.filters, *conv.results)
     return np.asarray(y + bias.reshape(-1, *(1,) * len(conv.results)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lighten.emit import F32, I64, POINTER, Function, Index, Isa, Tile, Type, Value, vector
+from lighten.kernels import share
 from lighten.kernels.finish import pixel
 from lighten.kernels.layout import Blocked
 
@@ -110,28 +111,38 @@ def _box(
     f.loop(0, move.size[1], row)
 
 
-def clear(name: str, layout: Blocked, isa: Isa, *, everything: bool = False) -> Function:
-    """The kernel `name(y, n)`: zeros in the halo, or everywhere."""
+def fill(name: str, layout: Blocked, value: float, isa: Isa) -> Function:
+    """The kernel `name(y, n)`: one number everywhere inside the halo."""
+    f = Function(name, {"y": POINTER, **share.COUNT}, isa)
+    number = f.constant(value, vector(F32, layout.lanes))
+
+    def line(n: Value, c: Value, i: Value) -> None:
+        y = pixel(f["y"], layout, (n, c, i, 0))
+        f.loop(0, layout.width, lambda j, _: f.store(number, y + j * layout.pixel))
+
+    share.each(f, (f["n"], layout.blocks, layout.height), line)
+    return f
+
+
+def clear(name: str, layout: Blocked, isa: Isa) -> Function:
+    """The kernel `name(y, n)`: zeros in the halo."""
     f = Function(name, {"y": POINTER, "n": I64}, isa)
     halo = layout.halo
     zero = f.zero(vector(F32, layout.lanes) if layout.lanes > 1 else F32)
 
-    def fill(start: Value, count: int) -> None:
+    def zeros(start: Value, count: int) -> None:
         f.loop(0, count, lambda p, _: f.store(zero, start + p * layout.pixel))
 
     def sample(n: Value, _: Tile) -> None:
         def block(c: Value, _: Tile) -> None:
             y = f["y"] + n * layout.sample + c * layout.block
-            if everything:
-                fill(y, layout.rows * layout.columns)
-                return
-            fill(y, halo.top * layout.columns)
-            fill(y + (halo.top + layout.height) * layout.row, halo.bottom * layout.columns)
+            zeros(y, halo.top * layout.columns)
+            zeros(y + (halo.top + layout.height) * layout.row, halo.bottom * layout.columns)
 
             def line(i: Value, _: Tile) -> None:
                 start = y + i * layout.row + halo.top * layout.row
-                fill(start, halo.left)
-                fill(start + (halo.left + layout.width) * layout.pixel, halo.right)
+                zeros(start, halo.left)
+                zeros(start + (halo.left + layout.width) * layout.pixel, halo.right)
 
             f.loop(0, layout.height, line)
 

@@ -157,8 +157,8 @@ def fill(f: Function, start: Value, count: int) -> None:
 
 @dataclass(frozen=True)
 class Interleaved:
-    """Results `[group, phase, filter, *size]` that belong to `[group, filter, *results]`, each phase
-    in steps of `strides`; `size` is that of every phase, the largest.
+    """Results `[group, phase, filter, *size]` that belong to `[group, filter, *results]`, a
+    phase's in steps of `strides`; all phases are as large as the largest.
     """
 
     groups: int
