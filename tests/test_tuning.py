@@ -39,7 +39,7 @@ def lenet() -> Program:
 def test_every_candidate_is_timed_and_compared_with_the_float64_sum() -> None:
     found = [tuning.measure(choice, ISA) for choice in choose.candidates(CONV, ISA)]
     names = {one.name.split()[0] for one in found}
-    assert names == {"direct", "winograd"}
+    assert names == {"direct", "indirect", "winograd"}
     assert all(one.milliseconds > 0 and 0 < one.error < 3e-5 for one in found)
 
 

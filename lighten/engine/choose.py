@@ -10,7 +10,7 @@ import numpy as np
 
 from lighten.emit import Isa
 from lighten.engine.images import image
-from lighten.kernels import depthwise, direct, grouped, permuted, transposed, winograd
+from lighten.kernels import depthwise, direct, grouped, indirect, permuted, transposed, winograd
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window, plane, window
@@ -18,7 +18,7 @@ from lighten.program.ir import Op, Program
 
 Array = np.ndarray[Any, Any]
 
-KERNELS: Sequence[Any] = (depthwise, permuted, grouped, direct, winograd)
+KERNELS: Sequence[Any] = (depthwise, permuted, grouped, direct, indirect, winograd)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _in_phases(program: Program, op: Op, isa: Isa) -> Conv | None:
         return None
     made = in_phases(program, op)
     x, groups = Blocked(*source, isa.lanes), op["groups"]
-    filters = made.count * apart(weight[1], groups, isa.lanes) * groups
+    filters = made.count * apart(made, weight[1], groups, isa.lanes) * groups
     sliding = plane(made.window)
     y = Blocked(filters, *sliding.results(x.height, x.width), isa.lanes)
     return Conv(x, y, sliding, groups, op.get("activation", ""))
@@ -136,9 +136,10 @@ def in_phases(program: Program, op: Op) -> transposed.Phases:
     return transposed.phases(op, program.arrays[op.inputs[1]].shape[2:], size, results)
 
 
-def apart(filters: int, groups: int, lanes: int) -> int:
+def apart(made: transposed.Phases, filters: int, groups: int, lanes: int) -> int:
     """Filters from one phase to the next: whole registers where that wastes less than half."""
-    return -(-filters // lanes) * lanes if groups == 1 and filters >= lanes else filters
+    several = made.count > 1 and groups == 1 and filters >= lanes
+    return -(-filters // lanes) * lanes if several else filters
 
 
 def halos(program: Program, chosen: Mapping[str, Choice]) -> dict[str, Halo]:

@@ -10,7 +10,7 @@ import numpy as np
 from lighten.engine.choose import Array, Choice, apart, in_phases, settled
 from lighten.engine.plan import Writer
 from lighten.kernels import group_norm, moves, pool, resize, spatial, transposed
-from lighten.kernels.layout import Blocked
+from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, window
 from lighten.kernels.volumes import Size
 from lighten.program.ir import Op
@@ -52,7 +52,7 @@ def _conv_transpose(w: Writer, op: Op) -> bool:
     weight = w.array(op.inputs[1])
     bias = w.array(op.inputs[2]) if len(op.inputs) > 2 and op.inputs[2] else 0.0
     filters = weight.shape[1]
-    wide = apart(filters, groups, w.plan.isa.lanes)
+    wide = apart(made, filters, groups, w.plan.isa.lanes)
     held = np.zeros(
         (groups, made.count, wide, weight.shape[0] // groups, *choice.conv.window.kernel),
         np.float32,
@@ -62,10 +62,14 @@ def _conv_transpose(w: Writer, op: Op) -> bool:
     shift = np.zeros((groups, made.count, wide), np.float32)
     shift[:, :, :filters] = np.broadcast_to(bias, groups * filters).reshape(groups, 1, filters)
     name, source = w.read(op.inputs[0])
-    phases, target = f"{op.name} phases", w.make(op.output)
+    target, stored = w.make(op.output), (held.reshape(-1, *held.shape[3:]), shift.reshape(-1))
+    if choice.conv.target == target.with_halo(Halo()):  # one phase, the whole of it
+        conv = settled(choice.conv, source, target, None)
+        call(w, op, (conv, choice), stored, (name, "", op.output))
+        return True
+    phases = f"{op.name} phases"
     w.plan.layouts[phases] = choice.conv.target
     conv = settled(choice.conv, source, choice.conv.target, None)
-    stored = held.reshape(-1, *held.shape[3:]), shift.reshape(-1)
     call(w, op, (conv, choice), stored, (name, "", phases))
     for box in _places(made, conv, target, (groups, filters, wide)):
         w.box(op.name, box, phases, op.output)
