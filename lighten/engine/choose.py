@@ -10,7 +10,16 @@ import numpy as np
 
 from lighten.emit import Isa
 from lighten.engine.images import image
-from lighten.kernels import depthwise, direct, grouped, indirect, permuted, transposed, winograd
+from lighten.kernels import (
+    depthwise,
+    direct,
+    fft,
+    grouped,
+    indirect,
+    permuted,
+    transposed,
+    winograd,
+)
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window, plane, window
@@ -18,7 +27,7 @@ from lighten.program.ir import Op, Program
 
 Array = np.ndarray[Any, Any]
 
-KERNELS: Sequence[Any] = (depthwise, permuted, grouped, direct, indirect, winograd)
+KERNELS: Sequence[Any] = (depthwise, permuted, grouped, direct, indirect, winograd, fft)
 
 
 @dataclass(frozen=True)
