@@ -25,7 +25,7 @@ def called(emitted: Function, *arrays: np.ndarray, count: int) -> None:
     call(*(x.ctypes.data for x in arrays), count)
 
 
-def drawn(rng: random.Random) -> im2col.Conv:
+def drawn(rng: random.Random) -> volumes.Conv:
     """One to three axes, any steps and paddings, groups, few channels or many."""
     rank = rng.choice([1, 2, 2, 3, 3])
     kernel = tuple(rng.choice([1, 2, 3, 3]) for _ in range(rank))
@@ -37,7 +37,7 @@ def drawn(rng: random.Random) -> im2col.Conv:
         size[-1] += rng.randint(0, 900 // rank)
     groups = rng.choice([1, 1, 2, 3, 5])
     reads, made = rng.choice([(1, 1), (rng.randint(1, 9), rng.randint(1, 20)), (40, 5)])
-    return im2col.Conv(groups * reads, groups * made, tuple(size), window, groups, "relu")
+    return volumes.Conv(groups * reads, groups * made, tuple(size), window, groups, "relu")
 
 
 def holds(seed: int, name: str) -> None:

@@ -42,7 +42,7 @@ def _conv(w: Writer, op: Op) -> bool:
     weight = w.array(op.inputs[1])
     channels, *size = w.plan.program.values[op.inputs[0]].shape
     window = volumes.slide(op, weight.shape[2:])
-    conv = im2col.Conv(
+    conv = volumes.Conv(
         channels, len(weight), tuple(size), window, op["groups"], op.get("activation", "")
     )
     bias = _bias(w, op, len(weight))
@@ -51,7 +51,7 @@ def _conv(w: Writer, op: Op) -> bool:
 
 
 def _call(
-    w: Writer, op: Op, conv: im2col.Conv, stored: tuple[Array, Array], names: tuple[str, str]
+    w: Writer, op: Op, conv: volumes.Conv, stored: tuple[Array, Array], names: tuple[str, str]
 ) -> None:
     """The frame of zeros where there is one, then the matrix product."""
     (weight, bias), (x, y), isa = stored, names, w.plan.isa
@@ -80,7 +80,7 @@ def _conv_transpose(w: Writer, op: Op) -> bool:
     held = turned.reshape(-1, *turned.shape[3:])
     bias = _bias(w, op, groups * filters).reshape(groups, 1, filters)
     shift = np.broadcast_to(bias, turned.shape[:3]).reshape(-1)
-    conv = im2col.Conv(
+    conv = volumes.Conv(
         channels, len(held), tuple(size), split.window, groups, op.get("activation", "")
     )
     stored, x = (held, np.ascontiguousarray(shift)), w.as_plain(op.inputs[0])

@@ -31,43 +31,11 @@ import numpy as np
 from lighten.emit import F32, I64, POINTER, Function, Index, Isa, Tile, Value, vector
 from lighten.kernels import share
 from lighten.kernels.functions import FUNCTIONS
-from lighten.kernels.volumes import Framed, Size, Slide, nested
+from lighten.kernels.volumes import Conv, nested
 
 Array = np.ndarray[Any, Any]
 STRIP = 128  # rows of a panel that stay in the first cache
 PIXELS = 384  # about so many in a panel
-
-
-@dataclass(frozen=True)
-class Conv:
-    """`[channels, *size]` to `[filters, *results]`: `y = activation(w ∗ x + b)`."""
-
-    channels: int
-    filters: int
-    size: Size
-    window: Slide
-    groups: int = 1
-    activation: str = ""
-
-    @property
-    def results(self) -> Size:
-        """Of one filter."""
-        return self.window.results(self.size)
-
-    @property
-    def source(self) -> Framed:
-        """What is read."""
-        return Framed(self.channels, self.size, self.window)
-
-    @property
-    def taps(self) -> int:
-        """Of one channel."""
-        return math.prod(self.window.kernel)
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates per sample."""
-        return self.filters * math.prod(self.results) * self.channels // self.groups * self.taps
 
 
 @dataclass(frozen=True)

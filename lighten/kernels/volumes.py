@@ -92,6 +92,38 @@ class Framed:
         return (at - turn * step) * apart + turn * near
 
 
+@dataclass(frozen=True)
+class Conv:
+    """`[channels, *size]` to `[filters, *results]`: `y = activation(w ∗ x + b)`."""
+
+    channels: int
+    filters: int
+    size: Size
+    window: Slide
+    groups: int = 1
+    activation: str = ""
+
+    @property
+    def results(self) -> Size:
+        """Of one filter."""
+        return self.window.results(self.size)
+
+    @property
+    def source(self) -> Framed:
+        """What is read."""
+        return Framed(self.channels, self.size, self.window)
+
+    @property
+    def taps(self) -> int:
+        """Of one channel."""
+        return math.prod(self.window.kernel)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per sample."""
+        return self.filters * math.prod(self.results) * self.channels // self.groups * self.taps
+
+
 def nested(f: Function, extents: Sequence[int], body: Callable[..., None]) -> None:
     """`body(i, j, …)` for all indices below `extents`, here and now."""
 
