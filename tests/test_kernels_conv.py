@@ -19,7 +19,11 @@ from tests.test_emit import HERE
 from tests.test_kernels import rounding, run
 
 QUICK, MANY = 12, 600
-ERRORS = {"winograd": 3e-5, "fft": 5e-6}  # max |y − y64| / max |y64|, where not as the plain sum's
+ERRORS = {
+    "winograd": 3e-5,
+    "fft": 5e-6,
+    "winograd_line": 3e-5,
+}  # max |y − y64| / max |y64|, where not as the plain sum's
 
 
 def window(rng: random.Random) -> Window:
@@ -62,6 +66,21 @@ def large(rng: random.Random, isa: Isa) -> Conv:
     framed = target.with_halo(Halo(*(rng.randint(0, 2) for _ in range(4))))
     residual = target if rng.random() < 0.4 else None
     return Conv(source, framed, sliding, channels if deep else 1, "relu", residual)
+
+
+def in_line(rng: random.Random, isa: Isa) -> Conv:
+    """Kernels along one axis; short lines and long ones."""
+    taps, pads = rng.choice([3, 5, 7]), tuple(rng.randint(0, 3) for _ in range(4))
+    upright = rng.random() < 0.3
+    sliding = Window((taps, 1) if upright else (1, taps), pads=(pads[0], pads[1], pads[2], pads[3]))
+    sides = [rng.randint(1, 9), taps + rng.randint(0, 60)]
+    if rng.random() < 0.3:
+        sides = [1, 3000]
+    height, width = sides[::-1] if upright else sides
+    source = Blocked(rng.randint(1, 40), height, width, isa.lanes)
+    target = Blocked(rng.randint(1, 70), *sliding.results(height, width), isa.lanes)
+    framed = target.with_halo(Halo(*(rng.randint(0, 2) for _ in range(4))))
+    return Conv(source, framed, sliding, 1, "relu", target if rng.random() < 0.4 else None)
 
 
 def given_to(conv: Conv, seed: int) -> dict[str, np.ndarray]:
@@ -127,3 +146,16 @@ def test_convolutions_of_many_taps_are_right(seed: int, isa: str) -> None:
 def test_many_convolutions_of_many_taps_are_right(isa: str) -> None:
     for seed in range(QUICK, QUICK + MANY // 2):
         holds(large, seed, isa)
+
+
+@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("seed", range(QUICK))
+def test_convolutions_along_one_axis_are_right(seed: int, isa: str) -> None:
+    assert "winograd_line" in holds(in_line, seed, isa)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("isa", HERE)
+def test_many_convolutions_along_one_axis_are_right(isa: str) -> None:
+    for seed in range(QUICK, QUICK + MANY // 2):
+        holds(in_line, seed, isa)

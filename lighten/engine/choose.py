@@ -19,6 +19,7 @@ from lighten.kernels import (
     permuted,
     transposed,
     winograd,
+    winograd_line,
 )
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
@@ -27,7 +28,10 @@ from lighten.program.ir import Op, Program
 
 Array = np.ndarray[Any, Any]
 
-KERNELS: Sequence[Any] = (depthwise, permuted, grouped, direct, indirect, winograd, fft)
+KERNELS: Sequence[Any] = (
+    *(depthwise, permuted, grouped, direct, indirect),
+    *(winograd, winograd_line, fft),
+)
 
 
 @dataclass(frozen=True)
