@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from lighten.backends.eager import Eager
+from lighten.backends.native import Native
 from lighten.backends.onnxruntime import OnnxRuntime
 from lighten.network import Graph, check_exact, cut, lower, share, trace
 from lighten.network.exact import doubled
@@ -85,10 +86,12 @@ def test_cut_trained_lowered_and_run(name: str) -> None:
     small = cut(graph, keep)
     arrays = [x.numpy() for x in case.inputs]
     program = lower(graph.module, case.inputs)
-    for found, wanted in zip(
-        Eager().compile(program)(*arrays), outputs(wide(net), wide_of(case.inputs)), strict=True
-    ):
-        assert error(found, wanted) < BOUND
+    exact = outputs(wide(net), wide_of(case.inputs))
+    engine = Native().compile(program)
+    assert not engine.plan.interpreted
+    for run in (Eager().compile(program), engine):
+        for found, wanted in zip(run(*arrays), exact, strict=True):
+            assert error(found, wanted) < BOUND
     shipped = OnnxRuntime().compile(lower(small, case.inputs))
     for found, wanted in zip(
         shipped(*arrays),

@@ -48,11 +48,13 @@ def test_every_instruction_means_what_its_table_says(name: str, isa: str) -> Non
     row = INSTRUCTIONS[name]
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(64).astype(np.float32) for _ in range(row.operands)]
-    if name == "sqrt":
+    if name in ("sqrt", "log", "pow"):
         arrays = [np.abs(x) for x in arrays]
     found = applied(isa, lambda f, *given: f.call(name, *given), *arrays)
     wanted = row.meaning(*arrays)
-    if ISAS[isa].fused or name != "fma":
+    if name in ("log", "sin", "cos", "pow"):  # the C library's against NumPy's
+        np.testing.assert_allclose(found, wanted, rtol=5e-7)
+    elif ISAS[isa].fused or name != "fma":
         np.testing.assert_array_equal(found, wanted)
     else:  # rounded twice
         np.testing.assert_allclose(found, wanted, rtol=0, atol=3e-7)

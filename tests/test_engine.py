@@ -13,16 +13,17 @@ import torch
 import lighten
 from lighten import backends, store, zoo
 from lighten.backends.native import Native
-from lighten.emit import ISAS
+from lighten.emit import ISAS, host
 from lighten.engine import Network, plan
 from lighten.engine.memory import offsets
+from lighten.engine.plan import Step
 from lighten.errors import InputError, UnsupportedOps
 from lighten.formats import UINT8
 from lighten.network import lower
 from lighten.program import Builder, Program, interpret
 from lighten.program.ir import Value
 from lighten.search.workbench import choose_backend
-from tests.random_programs import SHAPES, STEPS, random_program
+from tests.random_programs import SHAPES, STEPS, random_program, weight
 from tests.test_emit import HERE
 from tests.test_lower import lively
 
@@ -142,6 +143,47 @@ def test_wrong_inputs_are_refused() -> None:
         network()
 
 
+def test_numbers_of_no_row_of_a_table_are_refused() -> None:
+    b = Builder()
+    ids = b.input("ids", (4,))
+    table = b.store("table", np.arange(30, dtype=np.float32).reshape(10, 3))
+    moved = b.op("reshape", ids, shape=(2, 2))
+    network = Native().compile(b.finish(b.op("gather", table, moved, axis=0)))
+    (found,) = network(np.array([[0, 9, -1, -10]]))
+    assert found[0, :, :, 0].tolist() == [[0, 27], [27, 0]]
+    for wrong in (10, -11):
+        with pytest.raises(InputError, match=f"from -10 to 9, but holds {wrong}"):
+            network(np.array([[0, 1, 2, wrong]]))
+
+
+def test_whole_numbers_come_out_whole_and_must_be_exact() -> None:
+    b = Builder()
+    x = b.input("x", (3,))
+    program = b.finish(b.op("reshape", x, shape=(3, 1)), integers=("x",))
+    network = Native().compile(program)
+    (found,) = network(np.array([[1, -2, (1 << 24) - 1]]))
+    assert found.dtype == np.int64 and found.reshape(-1).tolist() == [1, -2, (1 << 24) - 1]
+    with pytest.raises(InputError, match="held as floats"):
+        network(np.array([[1, 2, 1 << 24]]))
+
+
+def test_tokens_flow_without_moves() -> None:
+    """Heads are split, turned and joined by steps alone: no copies beside the kernels."""
+    b = Builder()
+    x = b.input("x", (6, 32))
+    q, k, v = (b.op("linear", x, weight(b, 32, 32)) for _ in range(3))
+    q, k, v = (b.op("reshape", value, shape=(6, 4, 8)) for value in (q, k, v))
+    q, v = (b.op("transpose", value, permutation=(1, 0, 2)) for value in (q, v))
+    k = b.op("transpose", k, permutation=(1, 2, 0))
+    scores = b.op("binary", b.op("matmul", q, k), b.store("s", np.array(0.35)), function="mul")
+    y = b.op("matmul", b.op("softmax", scores, axis=2), v)
+    y = b.op("reshape", b.op("transpose", y, permutation=(1, 0, 2)), shape=(6, 32))
+    program = b.finish(b.op("binary", b.op("linear", y, weight(b, 32, 32)), x, function="add"))
+    agrees(program)
+    kernels = [step.kernel for step in plan(program, host()).steps if isinstance(step, Step)]
+    assert kernels == ["linear"] * 3 + ["attention", "linear"]
+
+
 def _small() -> tuple[Any, Any]:
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
     return net, torch.zeros(2, 3, 8, 8)
@@ -155,8 +197,8 @@ def test_what_it_cannot_run_is_named() -> None:
     assert Native().missing(program) == [program.ops[0].name]
     with pytest.raises(UnsupportedOps, match="runs no int8 yet"):
         backends.get("native").compile(program)
-    with pytest.raises(InputError, match="one thread so far, but got 2"):
-        Native().compile(lower(*_small()), threads=2)
+    with pytest.raises(InputError, match="one thread or more, but got 0"):
+        Native().compile(lower(*_small()), threads=0)
     with pytest.raises(InputError, match="runs no int8 yet"):
         choose_backend("native")
     assert "native" not in {backend.name for backend in choose_backend("auto")}

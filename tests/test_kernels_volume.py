@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 
 from lighten.emit import ISAS, Function, build
-from lighten.kernels import im2col, volumes
+from lighten.kernels import im2col, share, volumes
 from lighten.kernels.volumes import Slide
 from lighten.program.reference.elementwise import FUNCTIONS as MEANINGS
 from tests.test_emit import HERE
 from tests.test_kernels import on_line
 
 QUICK, MANY = 12, 600
-P, N = ctypes.c_void_p, ctypes.c_int64
+P = ctypes.c_void_p
 
 
 def called(emitted: Function, *arrays: np.ndarray, count: int) -> None:
     """Run a kernel on arrays that begin on a line, in place."""
-    call = build([emitted]).function(emitted.name, *[P] * len(arrays), N)
-    call(*(x.ctypes.data for x in arrays), count)
+    call = build([emitted]).function(emitted.name, *[P] * len(arrays), *share.KINDS)
+    for part in range(3):
+        call(*(x.ctypes.data for x in arrays), count, part, 3, None)
 
 
 def drawn(rng: random.Random) -> volumes.Conv:

@@ -76,6 +76,7 @@ def explain(
     data: Annotated[str | None, typer.Option("--data", help="what it is timed on")] = None,
     vocab: opt.Vocab = None,
     batch: opt.BatchSize = 1,
+    threads: opt.Threads = 1,
     input: opt.InputShape = None,
     json: opt.JsonFile = None,
 ) -> None:
@@ -89,7 +90,7 @@ def explain(
     data = opt.with_tokenizer(data, vocab, model, weights) if data else None
     with show.progress() as progress:
         subject = open_model(model, weights, data, 0, progress, input)
-        found = inspection.explain(subject, batch)
+        found = inspection.explain(subject, batch, threads)
     cells = [
         (
             row["op"],
@@ -103,6 +104,7 @@ def explain(
         for row in found["ops"]
     ]
     title = f"{model}: {found['milliseconds']:.3f} ms, batch {batch}, {found['isa']}"
+    title += f", {threads} threads" if threads > 1 else ""
     show.table(title, ("op", "kernel", "schedule", "ms", "GFLOP/s", "error", "next best"), cells)
     show.said(
         f"{found['interpreted']} of {found['planned']} ops are run by the reference interpreter; "

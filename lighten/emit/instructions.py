@@ -34,4 +34,9 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
     "copysign": Instruction("llvm.copysign", 2, np.copysign),
     "floor": Instruction("llvm.floor", 1, np.floor),
     "nearest": Instruction("llvm.rint", 1, np.rint),
+    # the C library's, lane by lane
+    "log": Instruction("llvm.log", 1, np.log),
+    "sin": Instruction("llvm.sin", 1, np.sin),
+    "cos": Instruction("llvm.cos", 1, np.cos),
+    "pow": Instruction("llvm.pow", 2, np.power),
 }

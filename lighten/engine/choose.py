@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,26 +53,21 @@ class Choice:
 Pick = Callable[[Conv, Isa, Sequence[Choice]], Choice]
 
 
-def convolutions(
-    program: Program, isa: Isa, whole: Container[str], pick: Pick
-) -> dict[str, Choice]:
-    """Op name → the kernel picked for it; ops that no kernel can run are left out, such as those
-    that read one of the values `whole`, which are not floats.
-    """
+def convolutions(program: Program, isa: Isa, pick: Pick) -> dict[str, Choice]:
+    """Op name → the kernel picked for it; ops that no kernel can run are left out."""
     found = {}
-    for op, conv in asked(program, isa, whole):
+    for op, conv in asked(program, isa):
         options = candidates(conv, isa)
         if options:
             found[op.name] = pick(conv, isa, options)
     return found
 
 
-def asked(program: Program, isa: Isa, whole: Container[str]) -> Iterator[tuple[Op, Conv]]:
-    """Every op that is a convolution between images of floats, and what it asks of a kernel."""
+def asked(program: Program, isa: Isa) -> Iterator[tuple[Op, Conv]]:
+    """Every op that is a convolution between images, and what it asks of a kernel."""
     framed = _framed(program)
     for op in program.ops:
-        flowing = [name for name in (*op.inputs, *op.outputs) if name in program.values]
-        if any(name in whole for name in flowing) or op.get("activation", "") not in FUNCTIONS:
+        if op.get("activation", "") not in FUNCTIONS:
             continue
         conv = convolution(program, op, isa)
         if conv is not None and op.kind == "conv" and conv.window == Window((1, 1)):

@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from lighten.emit import I64, POINTER, Function, Value, build
-from lighten.engine.memory import aligned, offsets, rounded
-from lighten.engine.plan import Interpreted, Plan, Step, plain_name
+from lighten.emit import POINTER, Function, Value, build
+from lighten.engine.entry import Entry
+from lighten.engine.memory import address, aligned, offsets, rounded
+from lighten.engine.plan import Interpreted, Plan, Step
+from lighten.engine.pool import POOLS
+from lighten.engine.waits import waits
 from lighten.errors import InputError
+from lighten.kernels import share
 from lighten.program.reference import REFERENCE
 from lighten.program.spec import operands, weights
 
@@ -21,26 +25,33 @@ Array = np.ndarray[Any, Any]
 
 
 class Network:
-    """A compiled plan. Calls may run at the same time: each takes an arena of its own."""
+    """A compiled plan. Calls may run at the same time: each takes an arena of its own.
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan, self.program = plan, plan.program
-        self.threads = 1
-        self._whole = plan.whole
+    Each call runs on so many `threads`, which calls take in turns where there are several.
+    """
+
+    def __init__(self, plan: Plan, threads: int = 1) -> None:
+        if threads < 1:
+            raise InputError(f"A network runs on one thread or more, but got {threads}.")
+        self.plan, self.program, self.threads = plan, plan.program, threads
+        self._inputs = Entry(plan.program, plan.whole)
         self._read = {name: plan.program.arrays[name].decode() for name in plan.program.arrays}
         lives = _lives(plan)
         sizes = {name: layout.sample for name, layout in plan.layouts.items()}
         self._at, self.bytes_per_sample = offsets(sizes, lives)
-        # beyond the samples, once: kernels take one sample after the other
-        self._scratch_at, self.scratch_bytes = offsets(plan.scratch, lives)
+        # beyond the samples, once for each thread: kernels take one sample after the other
+        wanted = {name: size * threads for name, size in plan.scratch.items()}
+        self._scratch_at, self.scratch_bytes = offsets(wanted, lives)
         self._weights, self._packed = _blob(plan.packed)
+        self._weights_at = self._weights.ctypes.data
         self._segments = _segments(plan.steps)
         kernels, entries = self._functions()
         self._calls = {}
         if entries:
             library = build([*kernels, *entries.values()])
-            kinds = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+            kinds = (ctypes.c_void_p, ctypes.c_void_p, *share.KINDS)
             self._calls = {name: library.function(name, *kinds) for name in entries}
+            self._begins = {name: library.address(name) for name in entries}
         self._arenas: list[Array] = []  # free ones
 
     # ── running ───────────────────────────────────────────────────────────────────────────
@@ -48,37 +59,33 @@ class Network:
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
         """Run once: arrays `[n, …]` in the program's order. InputError where they do not fit."""
         inputs = tuple(map(np.asarray, inputs))
-        count = self._checked(inputs)
+        count = self._inputs.count(inputs)
         arena = self._taken(count)
         try:
-            flowing = self._entered(inputs, arena, count)
+            self._enter(inputs, arena, count)
             for number, segment in enumerate(self._segments):
                 if isinstance(segment, Interpreted):
-                    self._interpret(segment, flowing, arena, count)
+                    self._interpret(segment, arena, count)
                 else:
-                    self._calls[f"segment{number}"](
-                        arena.ctypes.data, self._weights.ctypes.data, count
-                    )
-            return tuple(self._left(name, flowing, arena, count) for name in self.program.outputs)
+                    self._run(f"segment{number}", arena, count)
+            return self._left(arena, count)
         finally:
             self._arenas.append(arena)
 
     def profile(self, inputs: Sequence[Array], runs: int = 50) -> Mapping[str, float]:
         """Median milliseconds per op name, each step timed by itself, less what a call costs."""
         inputs = tuple(map(np.asarray, inputs))
-        count = self._checked(inputs)
+        count = self._inputs.count(inputs)
         arena = self._taken(count)
         times: dict[int, list[float]] = defaultdict(list)
         for _ in range(runs + 3):
-            flowing = self._entered(inputs, arena, count)
+            self._enter(inputs, arena, count)
             for number, step in enumerate(self.plan.steps):
                 begun = time.perf_counter()
                 if isinstance(step, Interpreted):
-                    self._interpret(step, flowing, arena, count)
+                    self._interpret(step, arena, count)
                 else:
-                    self._calls[f"step{number}"](
-                        arena.ctypes.data, self._weights.ctypes.data, count
-                    )
+                    self._run(f"step{number}", arena, count)
                 times[number].append(1e3 * (time.perf_counter() - begun))
         total: dict[str, float] = defaultdict(float)
         call = self._call_ms(arena)
@@ -87,25 +94,20 @@ class Network:
             total[name] += max(float(np.median(times[number][3:])) - call, 0.0)
         return dict(total)
 
+    def _run(self, name: str, arena: Array, count: int) -> None:
+        """A native call: by this thread alone, or with the others of the pool."""
+        given = (address(arena), self._weights_at, count)
+        if self.threads == 1 or not POOLS.of(self.threads).run(self._begins[name], *given):
+            self._calls[name](*given, 0, 1, None)
+
     def _call_ms(self, arena: Array) -> float:
         """Milliseconds of a native call that does nothing: no samples."""
         taken = []
-        for entry in list(self._calls.values())[:1] * 50:
+        for name in list(self._calls)[:1] * 50:
             begun = time.perf_counter()
-            entry(arena.ctypes.data, self._weights.ctypes.data, 0)
+            self._run(name, arena, 0)
             taken.append(1e3 * (time.perf_counter() - begun))
         return float(np.median(taken)) if taken else 0.0
-
-    def _checked(self, inputs: Sequence[Array]) -> int:
-        wanted = [self.program.values[name].shape for name in self.program.inputs]
-        found = [tuple(np.shape(x)) for x in inputs]
-        batches = {shape[:1] for shape in found}
-        fits = [shape[1:] for shape in found] == wanted and len(batches) == 1
-        if not fits or batches & {(), (0,)}:
-            shapes = ", ".join(f"[n, {', '.join(map(str, shape))}]" for shape in wanted)
-            got = ", ".join(map(str, map(list, found))) or "none"
-            raise InputError(f"The inputs must be {shapes}, but got {got}.")
-        return int(found[0][0])
 
     def arena_bytes(self, count: int) -> int:
         """Bytes that a call of so many samples works in."""
@@ -124,43 +126,30 @@ class Network:
         size = 4 * count * int(np.prod(shape))
         return arena[start : start + size].view(np.float32).reshape(count, *shape)
 
-    def _entered(self, inputs: Sequence[Array], arena: Array, count: int) -> dict[str, Array]:
-        flowing: dict[str, Array] = {}
+    def _enter(self, inputs: Sequence[Array], arena: Array, count: int) -> None:
         for name, x in zip(self.program.inputs, inputs, strict=True):
-            if name in self._whole:
-                flowing[name] = x
-            else:
-                self._view(name, arena, count, x.shape[1:])[...] = x
-        return flowing
+            self._view(name, arena, count, x.shape[1:])[...] = x
 
-    def _plain(self, name: str, arena: Array, count: int) -> Array:
-        held = plain_name(name) if plain_name(name) in self._at else name
-        return self._view(held, arena, count, self.program.values[name].shape)
+    def _left(self, arena: Array, count: int) -> tuple[Array, ...]:
+        """The outputs, whole numbers as integers."""
+        found = []
+        for name, place in zip(self.program.outputs, self.plan.results, strict=True):
+            held = self._view(place, arena, count, self.program.values[name].shape)
+            found.append(held.astype(np.int64 if name in self.plan.whole else np.float32))
+        return tuple(found)
 
-    def _left(self, name: str, flowing: Mapping[str, Array], arena: Array, count: int) -> Array:
-        if name in flowing:
-            return np.array(flowing[name])
-        return self._plain(name, arena, count).copy()
+    def _interpret(self, step: Interpreted, arena: Array, count: int) -> None:
+        op, values = step.op, self.program.values
 
-    def _interpret(
-        self, step: Interpreted, flowing: dict[str, Array], arena: Array, count: int
-    ) -> None:
-        op = step.op
-        given = [
-            flowing[name]
-            if name in flowing
-            else self._read[name][None]
-            if name in self._read
-            else self._plain(name, arena, count)
-            for name in operands(op)
-        ]
-        held = [self._read[name] if name else None for name in weights(op)]
-        result = REFERENCE[op.kind](op, *given, *held)
-        if op.output in self._whole:
-            flowing[op.output] = result
-        else:
-            view = self._plain(op.output, arena, count)
-            view[...] = result
+        def read(name: str) -> Array:
+            if name in self._read:
+                return self._read[name][None]
+            held = self._view(step.given[name], arena, count, values[name].shape)
+            return held.astype(np.int64) if name in self.plan.whole else held
+
+        stored = [self._read[name] if name else None for name in weights(op)]
+        result = REFERENCE[op.kind](op, *map(read, operands(op)), *stored)
+        self._view(step.made[op.output], arena, count, values[op.output].shape)[...] = result
 
     # ── compiling ─────────────────────────────────────────────────────────────────────────
 
@@ -182,18 +171,33 @@ class Network:
     def _entry(
         self, name: str, steps: Sequence[Step], kernels: Mapping[tuple[Any, ...], Function]
     ) -> Function:
-        """`name(arena, weights, n)`: the steps' kernels, one after the other."""
-        f = Function(name, {"arena": POINTER, "weights": POINTER, "n": I64}, self.plan.isa)
-        for step in steps:
-            f.run(kernels[step.key], *(self._place(f, name) for name in step.arguments), f["n"])
+        """`name(arena, weights, …)`: the steps' kernels, one after the other. Threads meet before a
+        step that needs what others made, or that overwrites what they may still need.
+        """
+        f = Function(name, {"arena": POINTER, "weights": POINTER, **share.COUNT}, self.plan.isa)
+        called = [kernels[step.key] for step in steps]
+        late = waits(steps, called, self._ranges())
+        for step, kernel, waiting in zip(steps, called, late, strict=True):
+            if waiting:
+                share.meet(f, share.everyone(f))
+            f.run(kernel, *(self._place(f, held) for held in step.arguments), *share.given(f))
         return f
+
+    def _ranges(self) -> dict[str, tuple[int, int]]:
+        """The bytes of each value for one sample, and beyond them of each scratch."""
+        places = {name: (at, self.plan.layouts[name].sample) for name, at in self._at.items()}
+        for name, at in self._scratch_at.items():
+            size = self.plan.scratch[name] * self.threads
+            places[name] = (self.bytes_per_sample + at, size)
+        return {name: (at, at + size) for name, (at, size) in places.items()}
 
     def _place(self, f: Function, name: str) -> Value:
         """Where a value, a workspace or packed weights lie."""
         if name in self._packed:
             return f["weights"] + self._packed[name]
         if name in self._scratch_at:
-            return f["arena"] + f["n"] * self.bytes_per_sample + self._scratch_at[name]
+            scratch = f["arena"] + f["n"] * self.bytes_per_sample + self._scratch_at[name]
+            return scratch + f["part"] * self.plan.scratch[name]
         return f["arena"] + f["n"] * self._at[name]
 
 
@@ -224,19 +228,16 @@ def _blob(packed: Mapping[str, Array]) -> tuple[Array, dict[str, int]]:
 
 def _lives(plan: Plan) -> dict[str, tuple[int, int]]:
     """First and last step at which each value in memory is needed."""
-    program = plan.program
     lives: dict[str, list[int]] = {name: [] for name in (*plan.layouts, *plan.scratch)}
     for at, step in enumerate(plan.steps):
-        names = step.arguments if isinstance(step, Step) else (*step.op.inputs, *step.op.outputs)
-        for name in names:
-            for held in (name, plain_name(name)) if isinstance(step, Interpreted) else (name,):
-                if held in lives:
-                    lives[held].append(at)
-    for name in program.inputs:
+        made = step.arguments if isinstance(step, Step) else step.made.values()
+        given = () if isinstance(step, Step) else step.given.values()
+        for name in (*made, *given):
+            if name in lives:
+                lives[name].append(at)
+    for name in plan.program.inputs:
+        lives[name].append(-1)
+    for name in plan.results:
         if name in lives:
-            lives[name].append(-1)
-    for name in program.outputs:
-        for held in (name, plain_name(name)):
-            if held in lives:
-                lives[held].append(len(plan.steps))
+            lives[name].append(len(plan.steps))
     return {name: (min(at, default=0), max(at, default=0)) for name, at in lives.items()}

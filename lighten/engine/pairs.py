@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import replace
 
-from lighten.engine.images import image
 from lighten.kernels.functions import FUNCTIONS
 from lighten.program.ir import Op, Program
 
 ACTIVE = ("conv", "linear", "affine", "binary")
 
 
-def with_activations(program: Program, whole: Container[str]) -> Program:
-    """A function of one number after an op that knows activations becomes its attribute; not where
-    values are `whole`, which kernels do not read.
-    """
+def with_activations(program: Program) -> Program:
+    """A function of one number after an op that knows activations becomes its attribute."""
     readers, makers = program.consumers(), program.producers()
     gone: dict[str, Op] = {}
     for op in program.ops:
@@ -30,8 +27,6 @@ def with_activations(program: Program, whole: Container[str]) -> Program:
         alone = len(readers.get(op.inputs[0], ())) == 1 and op.inputs[0] not in program.outputs
         if before is None or before.kind not in ACTIVE or before.get("activation") or not alone:
             continue
-        if before.kind == "affine" and not native_affine(program, before, whole):
-            continue  # the reference interpreter's knows no activation
         attributes = {**before.attributes, "activation": op["function"]}
         gone[op.name] = before
         gone[before.name] = replace(before, outputs=op.outputs, attributes=attributes)
@@ -39,19 +34,13 @@ def with_activations(program: Program, whole: Container[str]) -> Program:
     return program.changed(ops=tuple(ops))
 
 
-def native_affine(program: Program, op: Op, whole: Container[str]) -> bool:
-    """Whether a kernel runs a scale and shift: per channel of an image of floats."""
-    floats = op.inputs[0] in program.values and op.inputs[0] not in whole
-    return floats and op["axis"] == 0 and image(program.values[op.output].shape) is not None
-
-
 def _absorbed(op: Op, gone: dict[str, Op]) -> bool:
     return op.kind == "unary" and op.name in gone
 
 
-def with_residuals(program: Program, native: Container[str], whole: Container[str]) -> Program:
-    """Those of the convolutions `native`, by name, that are added to another value of floats do it
-    before their activation: attribute `residual`.
+def with_residuals(program: Program, native: Container[str]) -> Program:
+    """Linear layers, and those of the convolutions that are `native`, by name, that are added to
+    another value do it before their activation: attribute `residual`.
     """
     readers, makers = program.consumers(), program.producers()
     position = {op.output: at for at, op in enumerate(program.ops)}
@@ -63,12 +52,13 @@ def with_residuals(program: Program, native: Container[str], whole: Container[st
         late = max(op.inputs, key=lambda name: position.get(name, -1))
         other = next(name for name in op.inputs if name != late)
         conv = makers.get(late)
-        layer = conv is not None and conv.kind in ("conv", "linear") and conv.name in native
-        if conv is None or not layer or conv.get("activation"):
+        if conv is None or conv.get("activation"):
+            continue
+        if conv.kind != "linear" and not (conv.kind == "conv" and conv.name in native):
             continue
         shapes = [program.values[n].shape if n in program.values else () for n in op.inputs]
         alone = len(readers[late]) == 1 and late not in program.outputs
-        known = op.get("activation", "") in FUNCTIONS and other not in whole
+        known = op.get("activation", "") in FUNCTIONS and other in program.values
         if shapes[0] != shapes[1] or not shapes[0] or not alone or not known:
             continue
         attributes = {**conv.attributes, "activation": op.get("activation", ""), "residual": other}
@@ -78,7 +68,7 @@ def with_residuals(program: Program, native: Container[str], whole: Container[st
     return program.changed(ops=tuple(ops))
 
 
-def with_shuffles(program: Program, whole: Container[str]) -> Program:
+def with_shuffles(program: Program) -> Program:
     """Channels that are split in groups, turned and joined again (ShuffleNet) as one op, `shuffle`
     with its number of groups.
     """
@@ -92,8 +82,7 @@ def with_shuffles(program: Program, whole: Container[str]) -> Program:
             continue
         x, between = split.inputs[0], (split.output, turned.output)
         alone = all(len(readers[n]) == 1 and n not in program.outputs for n in between)
-        floats = x in program.values and x not in whole
-        if not alone or not floats or list(turned["permutation"]) != [1, 0, 2, 3]:
+        if not alone or x not in program.values or list(turned["permutation"]) != [1, 0, 2, 3]:
             continue
         shape, grouped = program.values[x].shape, program.values[split.output].shape
         same = shape == program.values[op.output].shape and len(shape) == 3

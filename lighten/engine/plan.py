@@ -7,8 +7,8 @@ are steps like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -16,16 +16,19 @@ import numpy as np
 
 from lighten.emit import Function, Isa
 from lighten.engine import choose, tuning
+from lighten.engine.heads import with_attention
 from lighten.engine.images import image, plain
 from lighten.engine.pairs import with_activations, with_residuals, with_shuffles
 from lighten.errors import UnsupportedOps
 from lighten.formats.integer import Float32
-from lighten.kernels import moves
+from lighten.kernels import elementwise, moves
 from lighten.kernels.layout import Blocked, Halo
+from lighten.kernels.strided import Strided, rows
 from lighten.program.fuse import fuse
 from lighten.program.ir import Op, Program
 from lighten.program.spec import KINDS, integer_values
 
+SLIDING = ("conv", "conv_transpose", "pool", "affine", "group_norm", "resize")  # best over images
 Array = np.ndarray[Any, Any]
 Emit = Callable[[str], Function]
 
@@ -46,19 +49,30 @@ class Step:
 
 @dataclass(frozen=True)
 class Interpreted:
-    """An op that the reference interpreter runs."""
+    """An op that the reference interpreter runs: what holds each value that it reads and makes."""
 
     op: Op
+    given: Mapping[str, str]
+    made: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class View:
+    """A value in rows: the memory that holds it, by name, and the steps through it."""
+
+    place: str
+    steps: Strided
 
 
 @dataclass
 class Plan:
     """Steps in their order.
 
-    `whole` names the values that hold whole numbers, which only the interpreter reads, `chosen` the
-    kernel of each convolution by op. `layouts`
-    says how each value in memory lies (the program's names, and copies'), `scratch` how many bytes
-    a kernel wants for itself, `packed` holds weights in the order in which kernels read them.
+    `whole` names the values that hold whole numbers (as floats; the interpreter reads integers),
+    `chosen` the kernel of each convolution by op. `layouts` says how each value in memory lies (the
+    program's names, and copies'), `views` which of those is read for a value in rows and by which
+    steps, `results` what holds each output, `scratch` how many bytes a kernel wants for itself,
+    `packed` holds weights in the order in which kernels read them.
     """
 
     program: Program
@@ -67,8 +81,10 @@ class Plan:
     chosen: Mapping[str, choose.Choice] = field(default_factory=dict)
     steps: list[Step | Interpreted] = field(default_factory=list)
     layouts: dict[str, Blocked] = field(default_factory=dict)
+    views: dict[str, View] = field(default_factory=dict)
     scratch: dict[str, int] = field(default_factory=dict)
     packed: dict[str, Array] = field(default_factory=dict)
+    results: list[str] = field(default_factory=list)
 
     @property
     def interpreted(self) -> tuple[str, ...]:
@@ -82,31 +98,44 @@ def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE) -> Pla
     A kernel whose measured error exceeds `tolerance` is not chosen where there is another.
     UnsupportedOps names what is rounded to integers, which no kernel does yet.
     """
-    from lighten.engine.writers import WRITERS
-    from lighten.engine.writers_volumes import VOLUMES
-
     refused = rounded_values(program)
     if refused:
         raise UnsupportedOps("native", refused, "It runs no int8 yet: choose onnxruntime.")
     whole = integer_values(program)
-    program = with_shuffles(with_activations(fuse(program), whole), whole)
+    program = with_attention(with_shuffles(with_activations(fuse(program))))
     pick = partial(tuning.pick, tolerance=tolerance)
-    chosen = choose.convolutions(program, isa, whole, pick)
-    program = with_residuals(program, chosen, whole)
+    chosen = choose.convolutions(program, isa, pick)
+    program = with_residuals(program, chosen)
     made = Plan(program, isa, whole, chosen)
     writer = Writer(made, choose.halos(program, chosen))
     for name in program.inputs:
-        if name not in whole:
-            made.layouts[name] = plain(program.values[name].shape)
+        writer.in_rows(name, name)
     for op in program.ops:
-        kinds = WRITERS if _images(program, op) else VOLUMES
-        write = kinds.get(op.kind)
-        if write is None or not _floats(program, op, whole) or not write(writer, op):
-            writer.interpret(op, whole)
-    for name in program.outputs:
-        if name not in whole:
-            writer.as_plain(name)
+        if not any(write(writer, op) for write in _writers(writer, op)):
+            writer.interpret(op)
+    made.results.extend(writer.as_plain(name) for name in program.outputs)
     return made
+
+
+def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:
+    """What may write an op, first what leaves its inputs as they lie."""
+    from lighten.engine.writers import WRITERS
+    from lighten.engine.writers_rows import ROWS
+    from lighten.engine.writers_volumes import VOLUMES
+
+    flowing = [name for name in op.inputs if name in writer.plan.program.values]
+    blocked = [name for name in flowing if writer.in_blocks(name)]
+    images = op.kind in WRITERS and _images(writer.plan.program, op)
+    slides = op.kind in SLIDING
+    first = images and (slides or len(blocked) == len(flowing) > 0)
+    if first:
+        yield WRITERS[op.kind]
+    if op.kind in ROWS:
+        yield ROWS[op.kind]
+    if images and not first:
+        yield WRITERS[op.kind]
+    if op.kind in VOLUMES and op.inputs[0] in writer.plan.program.values:
+        yield VOLUMES[op.kind]
 
 
 def rounded_values(program: Program) -> list[str]:
@@ -122,12 +151,7 @@ def rounded_values(program: Program) -> list[str]:
 def _images(program: Program, op: Op) -> bool:
     """Whether all that flows in and out are images."""
     flowing = [name for name in (*op.inputs, *op.outputs) if name in program.values]
-    return all(image(program.values[name].shape) for name in flowing)
-
-
-def _floats(program: Program, op: Op, whole: frozenset[str]) -> bool:
-    """Whether all that flows in and out are floats, and the first input is not stored."""
-    return whole.isdisjoint((*op.inputs, *op.outputs)) and op.inputs[0] in program.values
+    return all(image(program.values[n].shape) for n in flowing) and op.inputs[0] in program.values
 
 
 def plain_name(name: str) -> str:
@@ -149,17 +173,21 @@ class Writer:
 
     # ── values ────────────────────────────────────────────────────────────────────────────
 
+    def in_blocks(self, name: str) -> bool:
+        """Whether a kernel has made the value in blocks of channels."""
+        return name in self.plan.layouts and self.plan.layouts[name].lanes > 1
+
     def blocked(self, name: str) -> Blocked:
         """The layout of a value as kernels read it; copied there from a plain one if need be."""
-        held = self.plan.layouts.get(name)
-        if held is not None and held.lanes == self.plan.isa.lanes:
-            return held
+        if self.in_blocks(name):
+            return self.plan.layouts[name]
         copied = blocked_name(name)
         if copied not in self.plan.layouts:
-            # what the interpreter made has a plain name; an input of the program keeps its own
-            source = plain_name(name) if held is None else name
-            self._room(copied, self._new(name))
-            self.move(self._maker(name), source, copied)
+            source = self.as_plain(name)
+            room = self._room(copied, self._new(name))
+            size = (room.channels, room.height, room.width)
+            move = moves.Move(plain(self.plan.program.values[name].shape), room, size)
+            self.box(self._maker(name), move, source, copied)
         return self.plan.layouts[copied]
 
     def read(self, name: str) -> tuple[str, Blocked]:
@@ -187,16 +215,53 @@ class Writer:
         """Room for a value that a kernel will write, its halo cleared."""
         return self._room(name, self._new(name))
 
-    def as_plain(self, name: str) -> str:
-        """The value row-major; copied where it lies blocked."""
-        held = self.plan.layouts.get(name)
-        if held is not None and held.lanes == 1:
-            return name
-        copied = plain_name(name)
+    # ── values in rows ────────────────────────────────────────────────────────────────────
+
+    def in_rows(self, name: str, place: str = "") -> Strided:
+        """Room for a value row by row, that a kernel or the caller will write."""
+        shape, place = self.plan.program.values[name].shape, place or plain_name(name)
+        self.plan.layouts[place] = plain(shape)
+        self.plan.views[name] = View(place, rows(shape))
+        return rows(shape)
+
+    def view(self, name: str) -> View:
+        """A value or a stored array in rows, as it lies; copied there where it lies in blocks."""
+        if name in self.plan.views:
+            return self.plan.views[name]
+        if name in self.plan.program.arrays:
+            array = self.array(name)
+            held = self.packed(f"{name} (rows)", array)
+            return View(held, replace(rows(array.shape), sample=0))
+        self.in_rows(name)
+        self.move(self._maker(name), self.place(name), plain_name(name))
+        return self.plan.views[name]
+
+    def dense(self, name: str) -> View:
+        """A value or a stored array row by row, without gaps; copied where it lies otherwise."""
+        found = self.view(name)
+        if found.steps.whole or (name in self.plan.program.arrays):
+            return found
+        copied = f"{name} (rows)"
         if copied not in self.plan.layouts:
-            self.plan.layouts[copied] = plain(self.plan.program.values[name].shape)
-            self.move(self._maker(name), self.place(name), copied)
-        return copied
+            self.plan.layouts[copied] = plain(found.steps.shape)
+            target = rows(found.steps.shape)
+            self.copy(self._maker(name), found, View(copied, target))
+        return View(copied, rows(found.steps.shape))
+
+    def copy(self, op: str, source: View, target: View) -> None:
+        """Copy number by number."""
+        made = elementwise.Elementwise((source.steps,), target.steps)
+        emit = partial(elementwise.emit, op=made, isa=self.plan.isa)
+        self.step((op, "copy"), (made,), emit, source.place, target.place)
+
+    def as_plain(self, name: str) -> str:
+        """What holds the value row by row, without gaps."""
+        return self.dense(name).place
+
+    def packed(self, name: str, array: Array) -> str:
+        """Numbers that are kept with the weights."""
+        self.plan.packed[name] = array
+        return name
 
     def size(self, name: str) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
@@ -254,14 +319,12 @@ class Writer:
         emit = partial(moves.emit, move=move, isa=isa)
         self.step((op, "move"), (move,), emit, source, target)
 
-    def interpret(self, op: Op, whole: frozenset[str]) -> None:
+    def interpret(self, op: Op) -> None:
         """Leave an op to the reference interpreter."""
         program = self.plan.program
         assert "residual" not in op.attributes and op.kind in KINDS, "joined for a kernel alone"
-        for name in op.inputs:
-            if name in program.values and name not in whole:
-                self.as_plain(name)
-        self.plan.steps.append(Interpreted(op))
+        given = {n: self.as_plain(n) for n in op.inputs if n in program.values}
         for name in op.outputs:
-            if name not in whole:
-                self.plan.layouts[plain_name(name)] = plain(program.values[name].shape)
+            self.in_rows(name)
+        made = {name: plain_name(name) for name in op.outputs}
+        self.plan.steps.append(Interpreted(op, given, made))

@@ -25,11 +25,10 @@ from lighten.engine import choose
 from lighten.engine.memory import aligned
 from lighten.engine.pairs import with_activations
 from lighten.errors import WriteError
-from lighten.kernels import grouped
+from lighten.kernels import grouped, share
 from lighten.kernels.shapes import Conv
 from lighten.program.fuse import fuse
 from lighten.program.ir import Program
-from lighten.program.spec import integer_values
 
 Array = np.ndarray[Any, Any]
 Tell = Callable[[str, int, int], None]
@@ -68,8 +67,7 @@ def tune(program: Program, isa: Isa, seconds: float, tell: Tell | None = None) -
 def unknown(program: Program, isa: Isa) -> Iterator[Conv]:
     """The distinct convolutions of a program that this machine has not timed."""
     seen: set[Conv] = set()
-    whole = integer_values(program)
-    for _, asked in choose.asked(with_activations(fuse(program), whole), isa, whole):
+    for _, asked in choose.asked(with_activations(fuse(program)), isa):
         conv = plainly(asked)
         if conv not in seen and choose.candidates(conv, isa) and recall(conv, isa) is None:
             seen.add(conv)
@@ -98,12 +96,12 @@ def measure(choice: choose.Choice, isa: Isa) -> Found:
         held.append(aligned(kernel.workspace(conv, schedule)))
     kinds = [ctypes.c_void_p] * len(held)
     call = build([kernel.emit("kernel", conv, schedule, isa)]).function(
-        "kernel", *kinds, ctypes.c_int64
+        "kernel", *kinds, *share.KINDS
     )
     places = [array.ctypes.data for array in held]
     copies = [_on_line(packed) for _ in range(_copies(packed.nbytes))]
     weights = [places[1], *(copy.ctypes.data for copy in copies)]
-    call(*places, 1)
+    call(*places, *share.ALONE)
     error = _error(conv, x, w, conv.target.unpack(held[4]))
     return Found(choice.name, _best(call, places, weights), error)
 
@@ -120,7 +118,7 @@ def _best(call: Any, places: list[int], weights: list[int]) -> float:
         calls, begun = 0, time.perf_counter()
         while (taken := time.perf_counter() - begun) < BURST or not calls:
             places[1] = weights[calls % len(weights)]
-            call(*places, 1)
+            call(*places, *share.ALONE)
             calls += 1
         found.append(1e3 * taken / calls)
     return min(found)

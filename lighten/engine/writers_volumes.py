@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 
 from lighten.engine.choose import Array, in_phases
-from lighten.engine.images import plain
 from lighten.engine.plan import Writer, plain_name
 from lighten.engine.writers_images import normalise
 from lighten.kernels import group_norm, im2col, resize, volume_pool, volumes
@@ -26,9 +25,8 @@ def room(w: Writer, name: str, floats: int) -> str:
 
 def room_of(w: Writer, name: str) -> str:
     """Room for a value of the program, row-major."""
-    held = plain_name(name)
-    w.plan.layouts[held] = plain(w.plan.program.values[name].shape)
-    return held
+    w.in_rows(name)
+    return plain_name(name)
 
 
 def _bias(w: Writer, op: Op, filters: int) -> Array:

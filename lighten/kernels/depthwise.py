@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
+from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
+from lighten.kernels import share
 from lighten.kernels.finish import finish, window
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv
@@ -77,31 +78,23 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
 
 
 def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
-    """The kernel `name(x, w, b, r, y, n)`, as in `direct`."""
-    f = Function(name, {**dict.fromkeys("xwbry", POINTER), "n": I64}, isa)
+    """The kernel `name(x, w, b, r, y, …)`, as in `direct`."""
+    f = Function(name, {**dict.fromkeys("xwbry", POINTER), **share.COUNT}, isa)
     source, target = conv.source, conv.target
     taps = conv.window.kernel[0] * conv.window.kernel[1] * source.pixel
-    full, rest = divmod(target.width, schedule.columns)
+    tiles = math.ceil(target.width / schedule.columns)
 
-    def sample(n: Value, _: Tile) -> None:
-        def block(c: Value, _: Tile) -> None:
-            weights, bias = f["w"] + c * taps, f["b"] + c * target.pixel
+    def line(n: Value, c: Index, i: Index, run: tuple[Index, Index]) -> None:
+        weights, bias = f["w"] + c * taps, f["b"] + c * target.pixel
 
-            def line(i: Value, _: Tile) -> None:
-                def tile(j: Index, width: int) -> None:
-                    start = window(conv, f["x"], (n, c, i, j))
-                    sums = _sums(f, conv, (start, weights, bias), width)
-                    finish(f, conv, sums, (n, c, i, j))
+        def tile(j: Index, width: int) -> None:
+            start = f.settled(window(conv, f["x"], (n, c, i, j)))
+            sums = _sums(f, conv, (start, weights, bias), width)
+            finish(f, conv, sums, (n, c, i, j))
 
-                f.loop(0, full, lambda t, _: tile(t * schedule.columns, schedule.columns))
-                if rest:
-                    tile(full * schedule.columns, rest)
+        share.along(f, run, target.width, schedule.columns, tile)
 
-            f.loop(0, target.height, line)
-
-        f.loop(0, target.blocks, block)
-
-    f.loop(0, f["n"], sample)
+    share.rows(f, (f["n"], target.blocks), (target.height, tiles), line)
     return f
 
 

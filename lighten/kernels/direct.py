@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
-from lighten.kernels import costs
+from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
+from lighten.kernels import costs, share
 from lighten.kernels.finish import finish, window
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv, Window
@@ -108,38 +108,30 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
 
 
 def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
-    """The kernel `name(x, w, b, r, y, n)`: sources, packed weights, bias, what is added, results,
-    samples; r is not read where nothing is added.
+    """The kernel `name(x, w, b, r, y, …)`: sources, packed weights, bias, what is added, results,
+    and `share.COUNT`; r is not read where nothing is added.
     """
-    f = Function(name, {**dict.fromkeys("xwbry", POINTER), "n": I64}, isa)
+    f = Function(name, {**dict.fromkeys("xwbry", POINTER), **share.COUNT}, isa)
     conv = flat(conv)
     source, target = conv.source, conv.target
     filters = schedule.blocks * target.pixel  # bytes of one channel's weights
     rows, columns = conv.window.kernel
     taps = rows * columns * source.lanes * filters
     width = even(target.width, schedule.columns)
-    full, rest = divmod(target.width, width)
+    groups, tiles = target.blocks // schedule.blocks, math.ceil(target.width / width)
 
-    def sample(n: Value, _: Tile) -> None:
-        def group(g: Value, _: Tile) -> None:
-            weights = f["w"] + g * (source.blocks * taps)
-            outer = g * (schedule.blocks * target.pixel)
+    def line(n: Value, g: Index, i: Index, run: tuple[Index, Index]) -> None:
+        weights = f["w"] + g * (source.blocks * taps)
+        outer = g * (schedule.blocks * target.pixel)
 
-            def line(i: Value, _: Tile) -> None:
-                def tile(j: Index, width: int) -> None:
-                    start = window(conv, f["x"], (n, 0, i, j))
-                    sums = _sums(f, conv, (start, weights, f["b"] + outer), width, schedule.blocks)
-                    finish(f, conv, sums, (n, g * schedule.blocks, i, j), schedule.blocks)
+        def tile(j: Index, width: int) -> None:
+            start = f.settled(window(conv, f["x"], (n, 0, i, j)))
+            sums = _sums(f, conv, (start, weights, f["b"] + outer), width, schedule.blocks)
+            finish(f, conv, sums, (n, g * schedule.blocks, i, j), schedule.blocks)
 
-                f.loop(0, full, lambda t, _: tile(t * width, width))
-                if rest:
-                    tile(full * width, rest)
+        share.along(f, run, target.width, width, tile)
 
-            f.loop(0, target.height, line)
-
-        f.loop(0, target.blocks // schedule.blocks, group)
-
-    f.loop(0, f["n"], sample)
+    share.rows(f, (f["n"], groups), (target.height, tiles), line)
     return f
 
 

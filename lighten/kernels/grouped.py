@@ -156,7 +156,7 @@ def _sums(
     f: Function,
     conv: Conv,
     places: tuple[Value, Value, Value],
-    read: tuple[Value, Value, Span],
+    read: tuple[Index, Index, Span],
     block: tuple[int, int],
 ) -> Tile:
     """The register block: bias, then every channel and tap added; `read` is the first channel, how
