@@ -231,6 +231,21 @@ class Function:
         zeros = f"<{lanes} x i32> zeroinitializer"
         return self._value(f"shufflevector {kind.text} {first}, {kind.text} poison, {zeros}", kind)
 
+    def permute(self, value: Value, lanes: Sequence[int], other: Value | None = None) -> Value:
+        """The lanes of a register in another order, or some of them, those of `other` counted after
+        its own; a single one is a number.
+        """
+        kind, wanted = value.type, ", ".join(f"i32 {lane}" for lane in lanes)
+        if len(lanes) == 1:
+            one = f"extractelement {kind.text} {value.name}, i32 {lanes[0]}"
+            return self._value(one, kind.element)
+        mask = f"<{len(lanes)} x i32> <{wanted}>"
+        made = vector(kind.element, len(lanes))
+        beside = "poison" if other is None else other.name
+        return self._value(
+            f"shufflevector {kind.text} {value.name}, {kind.text} {beside}, {mask}", made
+        )
+
     def load_spread(self, pointer: Value, kind: Type, offset: int = 0) -> Value:
         """The one number that lies there, in every lane of `kind`."""
         return self.spread(self.load(pointer, kind.element, offset), kind.lanes)

@@ -25,7 +25,7 @@ from lighten.engine import choose
 from lighten.engine.memory import aligned
 from lighten.engine.pairs import with_activations
 from lighten.errors import WriteError
-from lighten.kernels import direct, share
+from lighten.kernels import grouped, share
 from lighten.kernels.shapes import Conv
 from lighten.program.fuse import fuse
 from lighten.program.ir import Program
@@ -128,11 +128,7 @@ def _error(conv: Conv, x: Array, weight: Array, found: Array) -> float:
     """How far it is from the float64 sum, on as many filters as take little time."""
     count = max(1, min(len(weight), int(MOST_MACS / (conv.macs / len(weight)))))
     x32, w32 = x.astype(np.float32), weight[:count].astype(np.float32)
-    if conv.groups > 1:  # one filter per channel: a block diagonal of some of them
-        count = min(count, 8)
-        x32, held, w32 = x32[:, :count], w32, np.zeros((count, count, *w32.shape[2:]), np.float32)
-        w32[np.arange(count), np.arange(count)] = held[:count, 0]
-    exact = direct.reference(conv, x32.astype(np.float64), w32, [0.0] * count)
+    exact = grouped.reference(conv, x32.astype(np.float64), w32, [0.0] * count)
     return float(np.abs(found[:, :count] - exact).max() / max(np.abs(exact).max(), 1e-30))
 
 

@@ -44,7 +44,7 @@ def accepts(conv: Conv, isa: Isa) -> bool:
 
 def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
     """Register blocks that fit beside a row of weights and a pixel, the likely best first."""
-    most = min(14, isa.registers - conv.window.kernel[1] - 2)
+    most = max(min(14, isa.registers - conv.window.kernel[1] - 2), 1)
     tiles = math.ceil(conv.target.width / most)
     return [Schedule(math.ceil(conv.target.width / tiles))]
 

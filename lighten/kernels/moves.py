@@ -116,32 +116,43 @@ def _box(
     f.loop(*run, row)
 
 
-def clear(name: str, layout: Blocked, isa: Isa, *, everything: bool = False) -> Function:
-    """The kernel `name(y, …)`: zeros in the halo, or everywhere."""
+def fill(name: str, layout: Blocked, value: float, isa: Isa) -> Function:
+    """The kernel `name(y, …)`: one number everywhere inside the halo."""
+    f = Function(name, {"y": POINTER, **share.COUNT}, isa)
+    number = f.constant(value, vector(F32, layout.lanes))
+
+    def line(n: Value, c: Value, i: Value) -> None:
+        y = pixel(f["y"], layout, (n, c, i, 0))
+        f.loop(0, layout.width, lambda j, _: f.store(number, y + j * layout.pixel))
+
+    share.each(f, (f["n"], layout.blocks, layout.height), line)
+    return f
+
+
+def clear(name: str, layout: Blocked, isa: Isa) -> Function:
+    """The kernel `name(y, …)`: zeros in the halo."""
     f = Function(name, {"y": POINTER, **share.COUNT}, isa)
     halo = layout.halo
-    top = layout.rows if everything else halo.top
     zero = f.zero(vector(F32, layout.lanes) if layout.lanes > 1 else F32)
 
-    def fill(start: Value, count: int) -> None:
+    def zeros(start: Value, count: int) -> None:
         f.loop(0, count, lambda p, _: f.store(zero, start + p * layout.pixel))
 
     def block(n: Value, c: Index, first: Index, last: Index) -> None:
         y = f["y"] + n * layout.sample + c * layout.block
 
         def whole(i: Value, _: Tile) -> None:
-            fill(y + i * layout.row, layout.columns)
+            zeros(y + i * layout.row, layout.columns)
 
         def ends(i: Value, _: Tile) -> None:
             start = y + i * layout.row
-            fill(start, halo.left)
-            fill(start + (halo.left + layout.width) * layout.pixel, halo.right)
+            zeros(start, halo.left)
+            zeros(start + (halo.left + layout.width) * layout.pixel, halo.right)
 
-        f.loop(first, f.least(last, top), whole)
-        if not everything:
-            inside = layout.rows - halo.bottom
-            f.loop(f.most(first, top), f.least(last, inside), ends)
-            f.loop(f.most(first, inside), last, whole)
+        inside = layout.rows - halo.bottom
+        f.loop(first, f.least(last, halo.top), whole)
+        f.loop(f.most(first, halo.top), f.least(last, inside), ends)
+        f.loop(f.most(first, inside), last, whole)
 
     share.spans(f, (f["n"], layout.blocks, layout.rows), block)
     return f

@@ -5,7 +5,6 @@ reference, one sample:
         unary     y[c, i, j] = function(x[c, i, j])
         affine    y[c, i, j] = activation(x[c, i, j] · scale[c] + shift[c])
         binary    y[c, i, j] = activation(a[c, i, j] ∘ b[c, i, j])      or b[c, 0, 0]
-        mean      y[c] = Σ_i Σ_j x[c, i, j] / (rows · columns)
 """
 
 from __future__ import annotations
@@ -88,26 +87,6 @@ def binary(name: str, op: Binary, isa: Isa) -> Function:
         return FUNCTIONS[op.activation](f, BINARY[op.function](f, read(0, at), read(1, at)))
 
     return _everywhere(f, op.target, value)
-
-
-def mean(name: str, source: Blocked, target: Blocked, isa: Isa) -> Function:
-    """The kernel `name(x, y, …)`; the target has one pixel."""
-    f = Function(name, {"x": POINTER, "y": POINTER, **share.COUNT}, isa)
-    scale = f.constant(1 / (source.height * source.width), f.lane)
-
-    def value(at: Place) -> Value:
-        n, c, *_ = at
-
-        def row(i: Value, total: Tile) -> Tile:
-            def column(j: Value, total: Tile) -> Tile:
-                return [total[0] + f.load(pixel(f["x"], source, (n, c, i, j)), f.lane)]
-
-            return f.loop(0, source.width, column, total)
-
-        (total,) = f.loop(0, source.height, row, [f.zero(f.lane)])
-        return total * scale
-
-    return _everywhere(f, target, value)
 
 
 def _everywhere(f: Function, target: Blocked, value: Callable[[Place], Value]) -> Function:

@@ -21,7 +21,7 @@ LOWEST = float("-inf")
 @dataclass(frozen=True)
 class Pool:
     """`function` is "max" or "average"; the latter divides by the pixels that the window has inside
-    the image, or by all of its pixels where `padded`.
+    the image, or inside its padding too where `padded`.
     """
 
     source: Blocked
@@ -73,9 +73,23 @@ def _window(f: Function, pool: Pool, place: Place) -> Value:
     if largest:
         return total
     if pool.padded:
-        return total * f.constant(1 / (window.kernel[0] * window.kernel[1]), f.lane)
-    height, width = (stop - start for start, stop in (rows, columns))
+        height, width = _counted(f, i, 0, pool), _counted(f, j, 1, pool)
+    else:
+        height, width = (stop - start for start, stop in (rows, columns))
+    if isinstance(height, int) and isinstance(width, int):
+        return total * f.constant(1 / (height * width), f.lane)
     return total / f.spread(f.real(height * width), f.lane.lanes)
+
+
+def _counted(f: Function, at: Index, axis: int, pool: Pool) -> Index:
+    """Taps of the window inside the image and its padding."""
+    window, size = pool.window, (pool.source.height, pool.source.width)[axis]
+    taps, step, stride = window.kernel[axis], window.dilations[axis], window.strides[axis]
+    end = window.pads[axis] + size + window.pads[axis + 2]
+    results = (pool.target.height, pool.target.width)[axis]
+    if (results - 1) * stride + (taps - 1) * step < end:
+        return taps
+    return f.least((end + step - 1 - at * stride) // step, taps)
 
 
 def _inside(f: Function, at: Index, axis: int, pool: Pool) -> tuple[Index, Index]:
