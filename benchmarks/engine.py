@@ -1,45 +1,44 @@
 """Whole networks in our engine beside the runtimes, in alternation: time, error, memory.
 
-python benchmarks/engine.py [--only NAME …]     about ten minutes
-python benchmarks/engine.py --quick             ResNet-20, ResNet-18, MobileNetV2; batch 1
+python benchmarks/engine.py [--only NAME …]     about half an hour
+python benchmarks/engine.py --quick             four networks, batch 1, onnxruntime and OpenVINO
+python benchmarks/engine.py --threads 1 2       every contestant on one thread, then on two
 
 Weights are seeded noise: nothing here depends on them but the error, which is max |y − y64| / max
-|y64| against the network in float64. Transformers are not here yet: their ops have no kernels.
+|y64| against the network in float64. The peers beside onnxruntime and OpenVINO (in float32) are
+PyTorch and what torch.compile makes of it with its weights frozen.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import common
 import numpy as np
 import torch
+import torch._inductor.config as inductor
+from engine_cases import CASES, QUICK, Arrays
 
-from lighten import backends, zoo
+from lighten import backends
 from lighten.backends.native import Native
 from lighten.emit import host
 from lighten.engine import tuning
 from lighten.measure import latency
 from lighten.network import lower
 
-# network → (rows and columns of its images, the larger batch)
-CASES: dict[str, tuple[int, int]] = {
-    **{"resnet20": (32, 32), "resnet56": (32, 32), "vgg16_bn": (32, 32)},
-    **{"resnet18": (224, 4), "resnet50": (224, 4), "mobilenet_v1": (224, 4)},
-    **{"mobilenet_v2": (224, 4), "mobilenet_v3": (224, 4), "efficientnet_b0": (224, 4)},
-    **{"squeezenet": (224, 4), "densenet121": (224, 4), "unet": (224, 2)},
-}
-QUICK = ("resnet20", "resnet18", "mobilenet_v2")
 OURS, PEERS = "native", ("onnxruntime", "openvino")
 SECONDS, TUNE = 2.0, 60.0
 
 
-class Eager:
+class Torch:
     """The network in torch, as its user would call it."""
 
-    def __init__(self, net: torch.nn.Module) -> None:
-        self.net, self.threads = net, 1
+    def __init__(self, net: Callable[..., torch.Tensor], threads: int) -> None:
+        self.net, self.threads = net, threads
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
         with torch.inference_mode():
@@ -49,46 +48,64 @@ class Eager:
         return {}
 
 
-def measured(name: str, batch: int, side: int, tune: float = TUNE) -> tuple[common.Row, list[str]]:
-    """One row, and its line of the table; kernels are timed first, at most `tune` seconds."""
-    torch.manual_seed(0)
-    net = zoo.build(name).eval()
-    channels = zoo.TABLE[name].input_shape[0]
-    x = np.random.default_rng(0).standard_normal((batch, channels, side, side)).astype(np.float32)
-    program = lower(net, torch.from_numpy(x[:1].repeat(2, 0)))
-    tuning.tune(program, host(), tune)
-    ours = Native().compile(program)
-    held: dict[str, Any] = {OURS: ours}
-    held |= {p: backends.get(p).compile(program) for p in PEERS if p in backends.available()}
-    held["torch"] = Eager(net)
-    timings = latency.interleave(held, (x,), SECONDS)
-    found = {who: timings.latency(who) for who in held}
+def frozen(net: torch.nn.Module, threads: int) -> Torch:
+    """The network as torch.compile makes it for inference, its weights constants."""
+    inductor.freezing = True
+    torch.compiler.reset()
+    return Torch(torch.compile(net), threads)
+
+
+def double(net: torch.nn.Module, inputs: Arrays) -> Any:
+    """What the network gives in float64."""
+    wide = [torch.from_numpy(x.astype(np.float64) if x.dtype == np.float32 else x) for x in inputs]
     with torch.inference_mode():
-        exact = net.double()(torch.from_numpy(x).double()).numpy()
-    error = float(np.abs(ours(x)[0] - exact).max() / np.abs(exact).max())
+        return copy.deepcopy(net).double()(*wide).numpy()
+
+
+def measured(name: str, batch: int, threads: int, *, quick: bool) -> tuple[common.Row, list[str]]:
+    """One row, and its line of the table; kernels are timed first, at most `TUNE` seconds."""
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    case = CASES[name]
+    net, x = case.make().eval(), case.inputs(batch)
+    example = tuple(torch.from_numpy(given[:1].repeat(2, 0)) for given in x)
+    program = lower(net, example if len(example) > 1 else example[0])
+    tuning.tune(program, host(), TUNE)
+    ours = Native().compile(program, threads)
+    held: dict[str, Any] = {OURS: ours}
+    here = [peer for peer in PEERS if peer in backends.available()]
+    held |= {peer: backends.get(peer).compile(program, threads) for peer in here}
+    held["torch"] = Torch(net, threads)
+    if not quick:
+        held["torch.compile"] = frozen(net, threads)
+        held["torch.compile"](*x)
+    timings = latency.interleave(held, x, SECONDS)
+    found = {who: timings.latency(who) for who in held}
+    exact = double(net, x)
+    error = float(np.abs(ours(*x)[0] - exact).max() / np.abs(exact).max())
     peers = {who: one.median_ms for who, one in found.items() if who != OURS}
-    case = f"{name}, batch {batch}"
-    row = common.row(case, "ms", found[OURS].median_ms, peers, spread=found[OURS].spread_ms)
+    what = f"{name}, batch {batch}" + (f", {threads} threads" if threads > 1 else "")
+    row = common.row(what, "ms", found[OURS].median_ms, peers, spread=found[OURS].spread_ms)
+    row["threads"] = threads
     against = timings.ratio(str(row["best"]), to=OURS)
     row |= {"error": error, "interval": [against.interval.low, against.interval.high]}
     row |= {"interpreted": len(ours.plan.interpreted), "arena": ours.arena_bytes(batch)}
     cells = [f"{found[OURS].median_ms:.3f}", *(f"{peers[p]:.3f}" for p in peers)]
     ratio = f"**{against.value:.2f}** [{against.interval.low:.2f}, {against.interval.high:.2f}]"
     last = [ratio, f"{error:.1e}", str(row["interpreted"]), f"{row['arena'] / 1e6:.2f}"]
-    return row, [case, *cells, *last]
+    return row, [str(row["case"]), *cells, *last]
 
 
 def main() -> None:
     """Measure every network, print and write the table."""
-    found = common.parser("engine", __doc__ or "")
+    found = common.parser("engine", __doc__ or "", several_threads=True)
     found.add_argument("--only", nargs="+", choices=CASES, metavar="NAME", help="these networks")
     args: argparse.Namespace = found.parse_args()
-    torch.set_num_threads(1)
     rows, lines = [], []
     for name in args.only or (QUICK if args.quick else CASES):
-        side, large = CASES[name]
-        for batch in (1,) if args.quick else (1, large):
-            row, line = measured(name, batch, side)
+        batches = (1,) if args.quick else (1, CASES[name].larger)
+        for batch, threads in itertools.product(batches, args.threads):
+            row, line = measured(name, batch, threads, quick=args.quick)
             rows.append(row)
             lines.append(line)
             print(" | ".join(line), flush=True)

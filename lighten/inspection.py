@@ -81,18 +81,20 @@ def bench(
     return rows
 
 
-def explain(subject: Subject, batch: int = 1) -> dict[str, Any]:
+def explain(subject: Subject, batch: int = 1, threads: int = 1) -> dict[str, Any]:
     """Op by op: the kernel that runs it in our engine, milliseconds, how fast that is."""
     from lighten.backends.native import Native
     from lighten.engine import ceiling, tuning
     from lighten.engine.explain import error
     from lighten.engine.explain import explain as told
 
-    run, inputs = Native().compile(subject.program), subject.inputs(batch)
+    backends.check_threads(threads)
+    run, inputs = Native().compile(subject.program, threads), subject.inputs(batch)
     whole = latency.time(run, inputs, SECONDS)
     return {
         "network": subject.name,
         "batch": batch,
+        "threads": threads,
         "isa": run.plan.isa.name,
         "milliseconds": whole.median_ms,
         "spread_ms": whole.spread_ms,

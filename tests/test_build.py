@@ -42,8 +42,9 @@ def test_it_runs_in_a_fresh_process_without_torch(built: Path, tmp_path: Path) -
 
 def test_explain_names_kernels_times_and_what_is_interpreted(built: Path, tmp_path: Path) -> None:
     told = tmp_path / "told.json"
-    done = CliRunner().invoke(app, ["explain", str(built), "--json", str(told)])
-    assert done.exit_code == 0 and "0 of " in done.output, done.output
+    command = ["explain", str(built), "--threads", "2", "--json", str(told)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0 and "0 of " in done.output and "2 threads" in done.output
     found = json.loads(told.read_text())
     kernels = {op["op"]: op["kernel"] for op in found["ops"]}
     assert kernels["layer1.0.conv1"] == "winograd" and kernels["linear"] == "direct"
@@ -72,10 +73,13 @@ def test_explain_tells_what_tuning_found(
 
 def test_bench_runs_it_beside_the_others(built: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.json"
-    done = CliRunner().invoke(app, ["bench", str(built), "--json", str(out)])
+    command = ["bench", str(built), "--threads", "1,2", "--json", str(out)]
+    done = CliRunner().invoke(app, command)
     rows = json.loads(out.read_text())
     assert done.exit_code == 0
-    assert {row["backend"] for row in rows if row["latency_ms"]} >= {"native", "onnxruntime"}
+    for threads in (1, 2):
+        ran = {row["backend"] for row in rows if row["latency_ms"] and row["threads"] == threads}
+        assert ran >= {"native", "onnxruntime"}
 
 
 def test_it_is_scored_like_the_network_it_was_built_from(tmp_path: Path) -> None:

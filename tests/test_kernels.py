@@ -13,14 +13,15 @@ import pytest
 from lighten.emit import ISAS, Isa, build
 from lighten.engine.choose import Choice, candidates
 from lighten.engine.memory import aligned
-from lighten.kernels import direct, winograd
+from lighten.kernels import direct, share, winograd
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window
 from lighten.program.reference.elementwise import FUNCTIONS as MEANINGS
 from tests.test_emit import HERE, applied
+from tests.together import with_threads
 
-P, N = ctypes.c_void_p, ctypes.c_int64
+P = ctypes.c_void_p
 QUICK, MANY = 12, 1500
 WINOGRAD = 3e-5  # max |y − y64| / max |y64|
 
@@ -32,8 +33,9 @@ def on_line(x: np.ndarray) -> np.ndarray:
 
 
 def run(conv: Conv, choice: Choice, isa: Isa, given: dict[str, np.ndarray]) -> np.ndarray:
-    """The kernel's results in memory, halo and all."""
+    """The kernel's results in memory, halo and all; several threads do it together."""
     count = len(given["x"])
+    parts = 1 + len(given["b"]) % 4  # any number of which the shapes know nothing
     kernel, schedule = choice.kernel, choice.schedule
     lanes = conv.target.blocks * conv.target.lanes
     scratch = kernel.workspace(conv, schedule)
@@ -45,11 +47,17 @@ def run(conv: Conv, choice: Choice, isa: Isa, given: dict[str, np.ndarray]) -> n
         "y": np.zeros((count, *conv.target.shape), np.float32),
     }
     if scratch:
-        arrays["s"] = np.full(scratch // 4, np.nan, np.float32)
+        arrays["s"] = np.full(parts * scratch // 4, np.nan, np.float32)
     held = {name: on_line(array) for name, array in arrays.items()}
     emitted = kernel.emit("kernel", conv, schedule, isa)
-    call = build([emitted]).function("kernel", *[P] * len(held), N)
-    call(*(x.ctypes.data for x in held.values()), count)
+    call = build([emitted]).function("kernel", *[P] * len(held), *share.KINDS)
+    places = [x.ctypes.data for x in held.values()]
+
+    def one(part: int, team: int) -> None:
+        own = [*places[:5], *(place + part * scratch for place in places[5:])]
+        call(*own, count, part, parts, team)
+
+    with_threads(parts, one)
     return held["y"]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lighten.emit import ISAS, Function, Isa, build, features, lanes, vector
-from lighten.emit.types import F32, I64, POINTER
+from lighten.emit.types import F32, POINTER
 from lighten.engine.memory import aligned
 from lighten.kernels import (
     attention,
@@ -22,6 +22,7 @@ from lighten.kernels import (
     matmul,
     normalize,
     reduce,
+    share,
     softmax,
 )
 from lighten.kernels.strided import Strided, joined, rows
@@ -46,11 +47,12 @@ def zeros(*shape: int) -> Array:
 
 
 def run(emit: Callable[[str], Function], *arrays: Array, samples: int = SAMPLES) -> None:
-    """Call a kernel; what lies right behind each array must not be touched."""
+    """Call a kernel, in three parts; what lies right behind each array must not be touched."""
     kinds = [ctypes.c_void_p] * len(arrays)
     fenced = [np.concatenate([x.reshape(-1), np.full(64, 7.5, np.float32)]) for x in arrays]
-    call = build([emit("kernel")]).function("kernel", *kinds, ctypes.c_int64)
-    call(*(x.ctypes.data for x in fenced), samples)
+    call = build([emit("kernel")]).function("kernel", *kinds, *share.KINDS)
+    for part in range(3):
+        call(*(x.ctypes.data for x in fenced), samples, part, 3, None)
     for array, held in zip(arrays, fenced, strict=True):
         assert (held[-64:] == 7.5).all(), "written beyond the end"
         array.reshape(-1)[...] = held[:-64]
@@ -124,7 +126,7 @@ def test_a_tile_is_turned(name: str) -> None:
     isa = ISAS[name]
 
     def emit(kernel: str) -> Function:
-        f = Function(kernel, {"x": POINTER, "y": POINTER, "n": I64}, isa)
+        f = Function(kernel, {"x": POINTER, "y": POINTER, **share.COUNT}, isa)
         kind = vector(F32, isa.lanes)
         tile = [f.load(f["x"], kind, i * kind.bytes) for i in range(isa.lanes)]
         for i, value in enumerate(lanes.turned(f, tile)):

@@ -39,8 +39,11 @@ def available() -> tuple[str, ...]:
 
 
 def check_threads(threads: int) -> None:
-    """Refuse more threads than there are cores: they would wait for each other, spinning."""
-    cores = os.cpu_count() or 1
+    """Refuse more threads than cores that this process may use: they would wait for each other,
+    spinning.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     if not 1 <= threads <= cores:
         raise InputError(f"--threads must be from 1 to {cores} here, but got {threads}.")
 

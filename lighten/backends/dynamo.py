@@ -107,7 +107,7 @@ class Captured:
             program = lower(bound(self.graph, given), inputs)
         if len(program.outputs) != len(wanted):
             raise StaysInTorch("one of its outputs does not follow from its inputs")
-        run = Native().compile(program)
+        run = Native().compile(program, torch.get_num_threads())
         _compare(self._run(run, given), wanted)
         if run.plan.interpreted:
             names = ", ".join(run.plan.interpreted)

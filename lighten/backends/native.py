@@ -1,6 +1,6 @@
 """Our own engine: kernels written for the network's shapes, compiled here, run as one call.
 
-It runs float networks on one thread so far; int8 and more threads are refused by name.
+It runs float networks; int8 is refused by name.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-from lighten.errors import InputError
 
 
 def code_digest(program: Any) -> str:
@@ -51,9 +49,7 @@ class Native:
         from lighten.emit import host
         from lighten.engine import Network, plan
 
-        if threads != 1:
-            raise InputError(f"The native engine runs on one thread so far, but got {threads}.")
-        return Network(plan(program, host()))
+        return Network(plan(program, host()), threads)
 
     def load(self, data: bytes, threads: int = 1) -> Any:
         """The bytes of an ONNX model as a Program, compiled; reading one takes PyTorch."""

@@ -93,6 +93,7 @@ def explain(
     data: Annotated[str | None, typer.Option("--data", help="what it is timed on")] = None,
     vocab: opt.Vocab = None,
     batch: opt.BatchSize = 1,
+    threads: opt.Threads = 1,
     input: opt.InputShape = None,
     tried: Annotated[
         bool, typer.Option("--tried", help="also show every kernel that was timed for each op")
@@ -110,7 +111,7 @@ def explain(
     data = opt.with_tokenizer(data, vocab, model, weights) if data else None
     with show.progress() as progress:
         subject = open_model(model, weights, data, 0, progress, input)
-        found = inspection.explain(subject, batch)
+        found = inspection.explain(subject, batch, threads)
     cells = [
         (
             row["op"],
@@ -125,6 +126,7 @@ def explain(
         for row in found["ops"]
     ]
     title = f"{model}: {found['milliseconds']:.3f} ms, batch {batch}, {found['isa']}"
+    title += f", {threads} threads" if threads > 1 else ""
     columns = ("op", "kernel", "schedule", "ms", "GFLOP/s", "of ceiling", "error", "next best")
     show.table(title, columns, cells)
     if tried:

@@ -4,10 +4,11 @@ types         what a value is: float32, integers, pointers, vectors of them
 isa           the instruction sets: lanes, registers, features; which of them this machine has
 instructions  what a vector instruction is called, and what it means (NumPy; run in tests)
 function      one function being written: `Value`s with operators, loads and stores, loops
+atomic        what threads say to each other through memory, and loops that wait for it
 build         IR text to callable machine code; compiled objects are kept on disk (`cache`)
 """
 
-from lighten.emit import lanes
+from lighten.emit import atomic, lanes
 from lighten.emit.build import Library, build, llvm_version
 from lighten.emit.function import Function, Index, Tile, Value
 from lighten.emit.isa import ISAS, Isa, features, host
@@ -26,6 +27,7 @@ __all__ = [
     "Tile",
     "Type",
     "Value",
+    "atomic",
     "build",
     "features",
     "host",

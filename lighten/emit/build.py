@@ -35,9 +35,8 @@ class Library:
 
 
 def build(functions: Iterable[Function]) -> Library:
-    """The functions, compiled for their instruction set, or loaded where that was done before.
-
-    They must not call what is not among them.
+    """The functions and what they call, compiled for their instruction set, or loaded where that
+    was done before.
     """
     listed = list(functions)
     return _loaded(object_code(module(listed), listed[0].isa), listed[0].isa)

@@ -62,7 +62,7 @@ class Value:
     def __truediv__(self, other: Value) -> Value:
         return self.function.arithmetic("/", self, other)
 
-    def __floordiv__(self, other: int) -> Value:
+    def __floordiv__(self, other: Index) -> Value:
         return self.function.arithmetic("//", self, other)
 
 
@@ -76,6 +76,7 @@ class Function:
         self.name, self.isa = name, isa
         self.parameters = {p: Value(f"%{p}", kind, self) for p, kind in parameters.items()}
         self.declarations: set[str] = set()
+        self.callees: dict[str, Function] = {}
         self._lines: list[str] = []
         self._count = 0
         self._block = "entry"
@@ -165,21 +166,36 @@ class Function:
         right = self.constant(right, left.type) if isinstance(right, int) else right
         return self._value(f"icmp slt {left.type.text} {left.name}, {right.name}", I1)
 
-    def least(self, left: Value, right: Index) -> Value:
-        """The smaller of two indices."""
-        other = self.constant(right, left.type) if isinstance(right, int) else right
-        return self.select(self.less(left, other), left, other)
+    def equal(self, left: Value, right: Index) -> Value:
+        """Whether left = right, of indices."""
+        right = self.constant(right, left.type) if isinstance(right, int) else right
+        return self._value(f"icmp eq {left.type.text} {left.name}, {right.name}", I1)
 
-    def most(self, left: Value, right: Index) -> Value:
+    def least(self, left: Index, right: Index) -> Index:
+        """The smaller of two indices."""
+        if isinstance(left, int) and isinstance(right, int):
+            return min(left, right)
+        a, b = self._index(left), self._index(right)
+        return self.select(self.less(a, b), a, b)
+
+    def most(self, left: Index, right: Index) -> Index:
         """The larger of two indices."""
-        other = self.constant(right, left.type) if isinstance(right, int) else right
-        return self.select(self.less(left, other), other, left)
+        if isinstance(left, int) and isinstance(right, int):
+            return max(left, right)
+        a, b = self._index(left), self._index(right)
+        return self.select(self.less(a, b), b, a)
 
     def select(self, condition: Value, yes: Value, no: Value) -> Value:
         """One of two values."""
         kind = yes.type.text
         text = f"select {condition.type.text} {condition.name}, {kind} {yes.name}, {kind} {no.name}"
         return self._value(text, yes.type)
+
+    def settled(self, value: Value) -> Value:
+        """The same value, of whose making LLVM knows nothing: from a settled address all loads of a
+        loop are offsets, where else it may keep an address in a register for each.
+        """
+        return self._value(f"freeze {value.type.text} {value.name}", value.type)
 
     def real(self, index: Index) -> Value:
         """An index as a float32."""
@@ -214,6 +230,21 @@ class Function:
         ).name
         zeros = f"<{lanes} x i32> zeroinitializer"
         return self._value(f"shufflevector {kind.text} {first}, {kind.text} poison, {zeros}", kind)
+
+    def permute(self, value: Value, lanes: Sequence[int], other: Value | None = None) -> Value:
+        """The lanes of a register in another order, or some of them, those of `other` counted after
+        its own; a single one is a number.
+        """
+        kind, wanted = value.type, ", ".join(f"i32 {lane}" for lane in lanes)
+        if len(lanes) == 1:
+            one = f"extractelement {kind.text} {value.name}, i32 {lanes[0]}"
+            return self._value(one, kind.element)
+        mask = f"<{len(lanes)} x i32> <{wanted}>"
+        made = vector(kind.element, len(lanes))
+        beside = "poison" if other is None else other.name
+        return self._value(
+            f"shufflevector {kind.text} {value.name}, {kind.text} {beside}, {mask}", made
+        )
 
     def load_spread(self, pointer: Value, kind: Type, offset: int = 0) -> Value:
         """The one number that lies there, in every lane of `kind`."""
@@ -264,7 +295,8 @@ class Function:
         return f"  {value.name} = phi {value.type.text} {pairs}"
 
     def run(self, callee: Function, *given: Value) -> None:
-        """Call another function of the same module."""
+        """Call another function; it comes into the same module."""
+        self.callees[callee.name] = callee
         listed = ", ".join(f"{value.type.text} {value.name}" for value in given)
         self._line(f"call void @{callee.name}({listed})")
 
@@ -302,8 +334,8 @@ class Function:
 
 
 def module(functions: Iterable[Function]) -> str:
-    """The functions as one LLVM module for their instruction set."""
-    listed = list(functions)
+    """The functions, and those that they call, as one LLVM module for their instruction set."""
+    listed = _with_callees(functions)
     isa = listed[0].isa
     declared = sorted(set().union(*(f.declarations for f in listed)))
     attributes = (
@@ -312,3 +344,15 @@ def module(functions: Iterable[Function]) -> str:
     )
     unrolling = '!0 = distinct !{!0, !1}\n!1 = !{!"llvm.loop.unroll.disable"}'
     return "\n".join([*declared, *(f.text() for f in listed), attributes, unrolling, ""])
+
+
+def _with_callees(functions: Iterable[Function]) -> list[Function]:
+    """Each function once, by name, whoever calls it."""
+    found: dict[str, Function] = {}
+    waiting = list(functions)
+    while waiting:
+        f = waiting.pop(0)
+        if f.name not in found:
+            found[f.name] = f
+            waiting += f.callees.values()
+    return list(found.values())

@@ -18,6 +18,8 @@ class Isa:
     """One instruction set: float32 numbers in a register, registers, and what LLVM calls it.
 
     `fused` says whether a·b + c is one instruction; where it is not, it is two, rounded twice.
+    `pause` is what a loop that waits for another thread tells the core: an intrinsic and what it
+    takes.
     """
 
     name: str
@@ -26,6 +28,7 @@ class Isa:
     fused: bool
     needs: tuple[str, ...]
     cpu: str = ""
+    pause: tuple[str, str] = ("llvm.x86.sse2.pause", "")
 
     @property
     def features(self) -> str:
@@ -42,7 +45,7 @@ ISAS: Mapping[str, Isa] = {
         Isa("avx512", 16, 32, True, (*_AVX2, *_AVX512), "skylake-avx512"),
         Isa("avx2", 8, 16, True, _AVX2, "haswell"),
         Isa("x86-64", 4, 16, False, (), "x86-64"),
-        Isa("neon", 4, 32, True, ("neon",), "generic"),
+        Isa("neon", 4, 32, True, ("neon",), "generic", ("llvm.aarch64.hint", "i32 1")),
     )
 }
 BASELINE = {"x86_64": "x86-64", "AMD64": "x86-64", "aarch64": "neon", "arm64": "neon"}

@@ -10,15 +10,28 @@ import numpy as np
 
 from lighten.emit import Isa
 from lighten.engine.images import image
-from lighten.kernels import depthwise, direct, winograd
+from lighten.kernels import (
+    depthwise,
+    direct,
+    fft,
+    grouped,
+    indirect,
+    permuted,
+    transposed,
+    winograd,
+    winograd_line,
+)
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
-from lighten.kernels.shapes import Conv, Window, window
+from lighten.kernels.shapes import Conv, Window, plane, window
 from lighten.program.ir import Op, Program
 
 Array = np.ndarray[Any, Any]
 
-KERNELS: Sequence[Any] = (depthwise, direct, winograd)
+KERNELS: Sequence[Any] = (
+    *(depthwise, permuted, grouped, direct, indirect),
+    *(winograd, winograd_line, fft),
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ def convolution(program: Program, op: Op, isa: Isa) -> Conv | None:
     comes, planar, where its channels would leave most lanes empty.
     """
     if op.kind == "conv_transpose":
-        return _apart(program, op, isa)
+        return _in_phases(program, op, isa)
     if op.kind not in ("conv", "linear") or op.inputs[0] not in program.values:
         return None
     value = program.values[op.inputs[0]]
@@ -111,19 +124,30 @@ def convolution(program: Program, op: Op, isa: Isa) -> Conv | None:
     return Conv(x, y, sliding, op.get("groups", 1), op.get("activation", ""))
 
 
-def _apart(program: Program, op: Op, isa: Isa) -> Conv | None:
-    """A transposed convolution whose windows do not overlap, as a 1 × 1 convolution to all of its
-    taps, each in whole blocks.
-    """
+def _in_phases(program: Program, op: Op, isa: Isa) -> Conv | None:
+    """A transposed convolution, as one to all of its phases."""
     source = image(program.values[op.inputs[0]].shape) if op.inputs[0] in program.values else None
     weight = program.arrays[op.inputs[1]].shape
-    bare = not any(op["pads"]) and not any(op["output_padding"]) and op["groups"] == 1
-    bare = bare and set(op["dilations"]) == {1}
-    if source is None or len(weight) != 4 or tuple(op["strides"]) != weight[2:] or not bare:
+    if source is None or len(weight) > 4:
         return None
-    channels = -(-weight[1] // isa.lanes) * isa.lanes * weight[2] * weight[3]
-    x, y = Blocked(*source, isa.lanes), Blocked(channels, *source[1:], isa.lanes)
-    return Conv(x, y, Window((1, 1)), 1, op.get("activation", ""))
+    made = in_phases(program, op)
+    x, groups = Blocked(*source, isa.lanes), op["groups"]
+    filters = made.count * apart(made, weight[1], groups, isa.lanes) * groups
+    sliding = plane(made.window)
+    y = Blocked(filters, *sliding.results(x.height, x.width), isa.lanes)
+    return Conv(x, y, sliding, groups, op.get("activation", ""))
+
+
+def in_phases(program: Program, op: Op) -> transposed.Phases:
+    """How a transposed convolution falls into phases."""
+    size, results = (program.values[name].shape[1:] for name in (op.inputs[0], op.output))
+    return transposed.phases(op, program.arrays[op.inputs[1]].shape[2:], size, results)
+
+
+def apart(made: transposed.Phases, filters: int, groups: int, lanes: int) -> int:
+    """Filters from one phase to the next: whole registers where that wastes less than half."""
+    several = made.count > 1 and groups == 1 and filters >= lanes
+    return -(-filters // lanes) * lanes if several else filters
 
 
 def halos(program: Program, chosen: Mapping[str, Choice]) -> dict[str, Halo]:

@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from lighten.emit import I64, POINTER, Function, Value, build
+from lighten.emit import POINTER, Function, Value, build
 from lighten.engine.entry import Entry
-from lighten.engine.memory import aligned, offsets, rounded
+from lighten.engine.memory import address, aligned, offsets, rounded
 from lighten.engine.plan import Interpreted, Plan, Step
+from lighten.engine.pool import POOLS
+from lighten.engine.waits import waits
+from lighten.errors import InputError
+from lighten.kernels import share
 from lighten.program.reference import REFERENCE
 from lighten.program.spec import operands, weights
 
@@ -23,27 +27,32 @@ Array = np.ndarray[Any, Any]
 class Network:
     """A compiled plan. Calls may run at the same time: each takes an arena of its own.
 
-    One that is not `compiled` only says where everything lies, for another machine to run.
+    Each call runs on so many `threads`, which calls take in turns where there are several. One that
+    is not `compiled` only says where everything lies, for another machine to run.
     """
 
-    def __init__(self, plan: Plan, compiled: bool = True) -> None:
-        self.plan, self.program = plan, plan.program
+    def __init__(self, plan: Plan, threads: int = 1, compiled: bool = True) -> None:
+        if threads < 1:
+            raise InputError(f"A network runs on one thread or more, but got {threads}.")
+        self.plan, self.program, self.threads = plan, plan.program, threads
         self._inputs = Entry(plan.program, plan.whole)
-        self.threads = 1
         self._read = {name: plan.program.arrays[name].decode() for name in plan.program.arrays}
         lives = _lives(plan)
         sizes = {name: layout.sample for name, layout in plan.layouts.items()}
         self._at, self.bytes_per_sample = offsets(sizes, lives)
-        # beyond the samples, once: kernels take one sample after the other
-        self._scratch_at, self.scratch_bytes = offsets(plan.scratch, lives)
+        # beyond the samples, once for each thread: kernels take one sample after the other
+        wanted = {name: size * threads for name, size in plan.scratch.items()}
+        self._scratch_at, self.scratch_bytes = offsets(wanted, lives)
         self._weights, self._packed = _blob(plan.packed)
+        self._weights_at = self._weights.ctypes.data
         self._segments = _segments(plan.steps)
         kernels, entries = self.functions() if compiled else ([], {})
         self._calls = {}
         if entries:
             library = build([*kernels, *entries.values()])
-            kinds = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+            kinds = (ctypes.c_void_p, ctypes.c_void_p, *share.KINDS)
             self._calls = {name: library.function(name, *kinds) for name in entries}
+            self._begins = {name: library.address(name) for name in entries}
         self._arenas: list[Array] = []  # free ones
 
     # ── running ───────────────────────────────────────────────────────────────────────────
@@ -59,9 +68,7 @@ class Network:
                 if isinstance(segment, Interpreted):
                     self._interpret(segment, arena, count)
                 else:
-                    self._calls[f"segment{number}"](
-                        arena.ctypes.data, self._weights.ctypes.data, count
-                    )
+                    self._run(f"segment{number}", arena, count)
             return self._left(arena, count)
         finally:
             self._arenas.append(arena)
@@ -79,9 +86,7 @@ class Network:
                 if isinstance(step, Interpreted):
                     self._interpret(step, arena, count)
                 else:
-                    self._calls[f"step{number}"](
-                        arena.ctypes.data, self._weights.ctypes.data, count
-                    )
+                    self._run(f"step{number}", arena, count)
                 times[number].append(1e3 * (time.perf_counter() - begun))
         total: dict[str, float] = defaultdict(float)
         call = self._call_ms(arena)
@@ -90,12 +95,18 @@ class Network:
             total[name] += max(float(np.median(times[number][3:])) - call, 0.0)
         return dict(total)
 
+    def _run(self, name: str, arena: Array, count: int) -> None:
+        """A native call: by this thread alone, or with the others of the pool."""
+        given = (address(arena), self._weights_at, count)
+        if self.threads == 1 or not POOLS.of(self.threads).run(self._begins[name], *given):
+            self._calls[name](*given, 0, 1, None)
+
     def _call_ms(self, arena: Array) -> float:
         """Milliseconds of a native call that does nothing: no samples."""
         taken = []
-        for entry in list(self._calls.values())[:1] * 50:
+        for name in list(self._calls)[:1] * 50:
             begun = time.perf_counter()
-            entry(arena.ctypes.data, self._weights.ctypes.data, 0)
+            self._run(name, arena, 0)
             taken.append(1e3 * (time.perf_counter() - begun))
         return float(np.median(taken)) if taken else 0.0
 
@@ -170,18 +181,33 @@ class Network:
     def _entry(
         self, name: str, steps: Sequence[Step], kernels: Mapping[tuple[Any, ...], Function]
     ) -> Function:
-        """`name(arena, weights, n)`: the steps' kernels, one after the other."""
-        f = Function(name, {"arena": POINTER, "weights": POINTER, "n": I64}, self.plan.isa)
-        for step in steps:
-            f.run(kernels[step.key], *(self._place(f, name) for name in step.arguments), f["n"])
+        """`name(arena, weights, …)`: the steps' kernels, one after the other. Threads meet before a
+        step that needs what others made, or that overwrites what they may still need.
+        """
+        f = Function(name, {"arena": POINTER, "weights": POINTER, **share.COUNT}, self.plan.isa)
+        called = [kernels[step.key] for step in steps]
+        late = waits(steps, called, self._ranges())
+        for step, kernel, waiting in zip(steps, called, late, strict=True):
+            if waiting:
+                share.meet(f, share.everyone(f))
+            f.run(kernel, *(self._place(f, held) for held in step.arguments), *share.given(f))
         return f
+
+    def _ranges(self) -> dict[str, tuple[int, int]]:
+        """The bytes of each value for one sample, and beyond them of each scratch."""
+        places = {name: (at, self.plan.layouts[name].sample) for name, at in self._at.items()}
+        for name, at in self._scratch_at.items():
+            size = self.plan.scratch[name] * self.threads
+            places[name] = (self.bytes_per_sample + at, size)
+        return {name: (at, at + size) for name, (at, size) in places.items()}
 
     def _place(self, f: Function, name: str) -> Value:
         """Where a value, a workspace or packed weights lie."""
         if name in self._packed:
             return f["weights"] + self._packed[name]
         if name in self._scratch_at:
-            return f["arena"] + f["n"] * self.bytes_per_sample + self._scratch_at[name]
+            scratch = f["arena"] + f["n"] * self.bytes_per_sample + self._scratch_at[name]
+            return scratch + f["part"] * self.plan.scratch[name]
         return f["arena"] + f["n"] * self._at[name]
 
 

@@ -23,8 +23,8 @@ class Told:
     """One op: what runs it, in which schedule, milliseconds, and multiply-accumulates per sample.
 
     `gflops` counts the multiply-adds of the sum itself, whatever the algorithm saves, and `ceiling`
-    is its share of what one core can do: a Winograd convolution may exceed 1. `error` is the
-    kernel's measured one, `fastest` its milliseconds when it was timed alone, `chosen` its name
+    is its share of what the cores in use can do: a Winograd convolution may exceed 1. `error` is
+    the kernel's measured one, `fastest` its milliseconds when it was timed alone, `chosen` its name
     among `tried`, all that were timed for this convolution; none before `lighten tune`.
     """
 
@@ -48,9 +48,9 @@ def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[T
     told: dict[str, Told] = {}
     for step in network.plan.steps:
         name = _op(step)
-        made = _told(step, times, count, network.plan)
+        made = _told(step, times, (count, network.threads), network.plan)
         held = told.get(name)
-        if held is None or held.kernel in ("move", "clear", "fill"):
+        if held is None or held.kernel in ("move", "clear", "fill", "frame"):
             told[name] = made
     return list(told.values())
 
@@ -59,11 +59,13 @@ def _op(step: Step | Interpreted) -> str:
     return step.op.name if isinstance(step, Interpreted) else step.op
 
 
-def _told(step: Step | Interpreted, times: Mapping[str, float], count: int, plan: Plan) -> Told:
-    name = _op(step)
+def _told(
+    step: Step | Interpreted, times: Mapping[str, float], use: tuple[int, int], plan: Plan
+) -> Told:
+    (count, threads), name = use, _op(step)
     milliseconds, macs = times.get(name, 0.0), _macs(plan.program, name)
     rate = 2e-6 * macs * count / milliseconds if milliseconds else 0.0
-    share = rate / ceiling.gflops(plan.isa)
+    share = rate / (threads * ceiling.gflops(plan.isa))
     if isinstance(step, Interpreted):
         return Told(name, "interpreted", "", milliseconds, macs, rate, share)
     told = Told(name, step.kernel, _schedule(step.key), milliseconds, macs, rate, share)
@@ -100,7 +102,7 @@ def error(network: Network, program: Program, inputs: Sequence[Array]) -> float:
 
 
 def _schedule(key: tuple[Any, ...]) -> str:
-    """A convolution's schedule in short: `F(4,3) 4×6, 2 rows`."""
+    """A convolution's schedule in short: `F(4,3) 4×6, 2 rows`, `16×16 4×6, 2 rows` of an FFT."""
     conv = next((part for part in key if isinstance(part, Conv)), None)
     if conv is None:
         return ""
@@ -108,6 +110,9 @@ def _schedule(key: tuple[Any, ...]) -> str:
     outputs, rows = getattr(schedule, "outputs", 0), getattr(schedule, "rows", 0)
     blocks = getattr(schedule, "blocks", 1)
     block = f"{blocks}×{schedule.columns}"
+    size = getattr(schedule, "size", ())
+    if size:
+        return f"{'×'.join(map(str, size))} {block}, {rows} row(s)"
     if not outputs:
         return block
-    return f"F({outputs},{conv.window.kernel[0]}) {block}, {rows} row(s)"
+    return f"F({outputs},{max(conv.window.kernel)}) {block}, {rows} row(s)"

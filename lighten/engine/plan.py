@@ -28,6 +28,7 @@ from lighten.program.fuse import fuse
 from lighten.program.ir import Op, Program
 from lighten.program.spec import KINDS, integer_values
 
+SLIDING = ("conv", "conv_transpose", "pool", "affine", "group_norm", "resize")  # best over images
 Array = np.ndarray[Any, Any]
 Emit = Callable[[str], Function]
 
@@ -120,11 +121,12 @@ def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:
     """What may write an op, first what leaves its inputs as they lie."""
     from lighten.engine.writers import WRITERS
     from lighten.engine.writers_rows import ROWS
+    from lighten.engine.writers_volumes import VOLUMES
 
     flowing = [name for name in op.inputs if name in writer.plan.program.values]
     blocked = [name for name in flowing if writer.in_blocks(name)]
     images = op.kind in WRITERS and _images(writer.plan.program, op)
-    slides = op.kind in ("conv", "conv_transpose", "pool", "affine")
+    slides = op.kind in SLIDING
     first = images and (slides or len(blocked) == len(flowing) > 0)
     if first:
         yield WRITERS[op.kind]
@@ -132,6 +134,8 @@ def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:
         yield ROWS[op.kind]
     if images and not first:
         yield WRITERS[op.kind]
+    if op.kind in VOLUMES and op.inputs[0] in writer.plan.program.values:
+        yield VOLUMES[op.kind]
 
 
 def rounded_values(program: Program) -> list[str]:
@@ -314,12 +318,6 @@ class Writer:
         isa = self.plan.isa
         emit = partial(moves.emit, move=move, isa=isa)
         self.step((op, "move"), (move,), emit, source, target)
-
-    def fill(self, op: str, target: str) -> None:
-        """Zeros everywhere in a value."""
-        layout, isa = self.plan.layouts[target], self.plan.isa
-        emit = partial(moves.clear, layout=layout, isa=isa, everything=True)
-        self.step((op, "fill"), (layout,), emit, target)
 
     def interpret(self, op: Op) -> None:
         """Leave an op to the reference interpreter."""

@@ -25,7 +25,7 @@ from lighten.engine import choose
 from lighten.engine.memory import aligned
 from lighten.engine.pairs import with_activations
 from lighten.errors import WriteError
-from lighten.kernels import direct
+from lighten.kernels import grouped, share
 from lighten.kernels.shapes import Conv
 from lighten.program.fuse import fuse
 from lighten.program.ir import Program
@@ -96,12 +96,12 @@ def measure(choice: choose.Choice, isa: Isa) -> Found:
         held.append(aligned(kernel.workspace(conv, schedule)))
     kinds = [ctypes.c_void_p] * len(held)
     call = build([kernel.emit("kernel", conv, schedule, isa)]).function(
-        "kernel", *kinds, ctypes.c_int64
+        "kernel", *kinds, *share.KINDS
     )
     places = [array.ctypes.data for array in held]
     copies = [_on_line(packed) for _ in range(_copies(packed.nbytes))]
     weights = [places[1], *(copy.ctypes.data for copy in copies)]
-    call(*places, 1)
+    call(*places, *share.ALONE)
     error = _error(conv, x, w, conv.target.unpack(held[4]))
     return Found(choice.name, _best(call, places, weights), error)
 
@@ -118,7 +118,7 @@ def _best(call: Any, places: list[int], weights: list[int]) -> float:
         calls, begun = 0, time.perf_counter()
         while (taken := time.perf_counter() - begun) < BURST or not calls:
             places[1] = weights[calls % len(weights)]
-            call(*places, 1)
+            call(*places, *share.ALONE)
             calls += 1
         found.append(1e3 * taken / calls)
     return min(found)
@@ -128,11 +128,7 @@ def _error(conv: Conv, x: Array, weight: Array, found: Array) -> float:
     """How far it is from the float64 sum, on as many filters as take little time."""
     count = max(1, min(len(weight), int(MOST_MACS / (conv.macs / len(weight)))))
     x32, w32 = x.astype(np.float32), weight[:count].astype(np.float32)
-    if conv.groups > 1:  # one filter per channel: a block diagonal of some of them
-        count = min(count, 8)
-        x32, held, w32 = x32[:, :count], w32, np.zeros((count, count, *w32.shape[2:]), np.float32)
-        w32[np.arange(count), np.arange(count)] = held[:count, 0]
-    exact = direct.reference(conv, x32.astype(np.float64), w32, [0.0] * count)
+    exact = grouped.reference(conv, x32.astype(np.float64), w32, [0.0] * count)
     return float(np.abs(found[:, :count] - exact).max() / max(np.abs(exact).max(), 1e-30))
 
 

@@ -8,12 +8,12 @@ from functools import partial
 
 import numpy as np
 
-from lighten.engine.choose import Array, Choice, settled
+from lighten.engine.choose import settled
 from lighten.engine.images import plain
 from lighten.engine.plan import Writer
-from lighten.kernels import moves, pointwise, pool
+from lighten.engine.writers_images import IMAGES, call
+from lighten.kernels import moves, pointwise
 from lighten.kernels.functions import BINARY, FUNCTIONS
-from lighten.kernels.shapes import Conv, window
 from lighten.program.ir import Op
 
 
@@ -31,35 +31,8 @@ def _conv(w: Writer, op: Op) -> bool:
     stored = len(op.inputs) > 2 and op.inputs[2]
     bias = w.array(op.inputs[2]) if stored else np.zeros(len(weight), np.float32)
     names = (read, w.place(residual) if residual else "", op.output)
-    _call(w, op, (conv, choice), (weight, bias), names)
+    call(w, op, (conv, choice), (weight, bias), names)
     return True
-
-
-def _call(
-    w: Writer,
-    op: Op,
-    chosen: tuple[Conv, Choice],
-    stored: tuple[Array, Array],
-    names: tuple[str, str, str],
-) -> None:
-    """Call a convolution's kernel on its weight and bias; names of x, of what is added, of y."""
-    (conv, choice), (weight, bias), (x, added, y) = chosen, stored, names
-    kernel, schedule, isa = choice.kernel, choice.schedule, w.plan.isa
-    held = f"{op.name} weight"
-    w.plan.packed[held] = kernel.pack(weight, conv, schedule)
-    bias_name = w.per_channel(f"{op.name} bias", bias)
-    given = [x, held, bias_name, added or bias_name, y]
-    if kernel.workspace(conv, schedule):
-        scratch = f"{op.name} scratch"
-        w.plan.scratch[scratch] = kernel.workspace(conv, schedule)
-        given.append(scratch)
-    name = kernel.__name__.rsplit(".", 1)[-1]
-    w.step(
-        (op.name, name),
-        (conv, schedule),
-        partial(kernel.emit, conv=conv, schedule=schedule, isa=isa),
-        *given,
-    )
 
 
 def _unary(w: Writer, op: Op) -> bool:
@@ -103,29 +76,6 @@ def _binary(w: Writer, op: Op) -> bool:
     return True
 
 
-def _pool(w: Writer, op: Op) -> bool:
-    padded = bool(op["include_pad"])
-    unclear = padded and op["ceil"]
-    if len(op["kernel"]) > 2 or op["function"] not in ("max", "average") or unclear:
-        return False
-    source = w.blocked(op.inputs[0])
-    sliding = window(op, tuple(op["kernel"]))
-    made = pool.Pool(source, w.make(op.output), sliding, op["function"], padded)
-    isa, x = w.plan.isa, w.place(op.inputs[0])
-    w.step((op.name, "pool"), (made,), partial(pool.emit, pool=made, isa=isa), x, op.output)
-    return True
-
-
-def _reduce(w: Writer, op: Op) -> bool:
-    rank = len(w.plan.program.values[op.inputs[0]].shape)
-    if op["function"] != "mean" or tuple(sorted(op["axes"])) != tuple(range(1, rank)):
-        return False
-    source, target, isa = w.blocked(op.inputs[0]), w.make(op.output), w.plan.isa
-    emit = partial(pointwise.mean, source=source, target=target, isa=isa)
-    w.step((op.name, "mean"), (source, target), emit, w.place(op.inputs[0]), op.output)
-    return True
-
-
 def _reshape(w: Writer, op: Op) -> bool:
     """Channels stay channels, or the numbers are laid out in a row and read as another image."""
     size = w.size(op.output)
@@ -154,19 +104,6 @@ def _slice(w: Writer, op: Op) -> bool:
     return True
 
 
-def _pad(w: Writer, op: Op) -> bool:
-    rank = len(w.plan.program.values[op.inputs[0]].shape)
-    if op["value"] != 0 or min(op["pads"]) < 0 or rank != 3:
-        return False
-    source, target = w.blocked(op.inputs[0]), w.make(op.output)
-    w.fill(op.name, op.output)
-    size = (source.channels, source.height, source.width)
-    at = (op["pads"][0], op["pads"][1], op["pads"][2])
-    move = moves.Move(source, target, size, at=at)
-    w.box(op.name, move, w.place(op.inputs[0]), op.output)
-    return True
-
-
 def _concat(w: Writer, op: Op) -> bool:
     if op["axis"] != 0 or not all(name in w.plan.program.values for name in op.inputs):
         return False
@@ -191,55 +128,15 @@ def _shuffle(w: Writer, op: Op) -> bool:
     return True
 
 
-def _conv_transpose(w: Writer, op: Op) -> bool:
-    """Windows that do not overlap: a 1 × 1 convolution to all taps at once, which are then put in
-    their places.
-    """
-    choice = w.plan.chosen.get(op.name)
-    if choice is None:
-        return False
-    bare = choice.conv
-    weight, bias = w.array(op.inputs[1]), op.inputs[2] if len(op.inputs) > 2 else ""
-    rows, columns = weight.shape[2:]
-    taps, filters, apart = rows * columns, weight.shape[1], bare.target.channels // (rows * columns)
-    wide = np.zeros((taps, apart, weight.shape[0]), np.float32)
-    wide[:, :filters] = weight.transpose(2, 3, 1, 0).reshape(taps, filters, -1)
-    shift = np.zeros((taps, apart), np.float32)
-    shift[:, :filters] = w.array(bias) if bias else 0.0
-    name, source = w.read(op.inputs[0])
-    phases = f"{op.name} phases"
-    w.plan.layouts[phases] = bare.target
-    conv = settled(bare, source, bare.target, None)
-    _call(
-        w,
-        op,
-        (conv, choice),
-        (wide.reshape(-1, weight.shape[0], 1, 1), shift.reshape(-1)),
-        (name, "", phases),
-    )
-    target = w.make(op.output)
-    for tap in range(taps):
-        at = (0, tap // columns, tap % columns)
-        size = (filters, source.height, source.width)
-        move = moves.Move(
-            bare.target, target, size, (tap * apart, 0, 0), at=at, spread=(1, rows, columns)
-        )
-        w.box(op.name, move, phases, op.output)
-    return True
-
-
 WRITERS: Mapping[str, Callable[[Writer, Op], bool]] = {
     "conv": _conv,
-    "conv_transpose": _conv_transpose,
+    **IMAGES,
     "shuffle": _shuffle,
     "linear": _conv,
     "unary": _unary,
     "affine": _affine,
     "binary": _binary,
-    "pool": _pool,
-    "reduce": _reduce,
     "reshape": _reshape,
     "slice": _slice,
-    "pad": _pad,
     "concat": _concat,
 }

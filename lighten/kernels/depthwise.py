@@ -10,6 +10,8 @@ once for all the sums that it enters along its row:
     x[j] x[j+1] x[j+2] x[j+3] …
       \\___|____/  |            sum j   += w[0]·x[j]   + w[1]·x[j+1] + w[2]·x[j+2]
            \\______|____/       sum j+1 += w[0]·x[j+1] + w[1]·x[j+2] + w[2]·x[j+3]
+
+Of a row of weights too wide for the registers one tap is taken after the other.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
+from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
+from lighten.kernels import share
 from lighten.kernels.finish import finish, window
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv
 
 Array = np.ndarray[Any, Any]
+WIDE = 9  # a row of more taps does not stay in registers
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,9 @@ def accepts(conv: Conv, isa: Isa) -> bool:
 
 
 def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
-    """Register blocks that fit beside a row of weights and a pixel, the likely best first."""
-    most = min(14, isa.registers - conv.window.kernel[1] - 2)
+    """The register block that fits beside a row of weights and a pixel, or beside one tap."""
+    taps = conv.window.kernel[1]
+    most = min(14, isa.registers - (taps if taps <= WIDE else 1) - 2)
     tiles = math.ceil(conv.target.width / most)
     return [Schedule(math.ceil(conv.target.width / tiles))]
 
@@ -73,31 +78,23 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
 
 
 def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
-    """The kernel `name(x, w, b, r, y, n)`, as in `direct`."""
-    f = Function(name, {**dict.fromkeys("xwbry", POINTER), "n": I64}, isa)
+    """The kernel `name(x, w, b, r, y, …)`, as in `direct`."""
+    f = Function(name, {**dict.fromkeys("xwbry", POINTER), **share.COUNT}, isa)
     source, target = conv.source, conv.target
     taps = conv.window.kernel[0] * conv.window.kernel[1] * source.pixel
-    full, rest = divmod(target.width, schedule.columns)
+    tiles = math.ceil(target.width / schedule.columns)
 
-    def sample(n: Value, _: Tile) -> None:
-        def block(c: Value, _: Tile) -> None:
-            weights, bias = f["w"] + c * taps, f["b"] + c * target.pixel
+    def line(n: Value, c: Index, i: Index, run: tuple[Index, Index]) -> None:
+        weights, bias = f["w"] + c * taps, f["b"] + c * target.pixel
 
-            def line(i: Value, _: Tile) -> None:
-                def tile(j: Index, width: int) -> None:
-                    start = window(conv, f["x"], (n, c, i, j))
-                    sums = _sums(f, conv, (start, weights, bias), width)
-                    finish(f, conv, sums, (n, c, i, j))
+        def tile(j: Index, width: int) -> None:
+            start = f.settled(window(conv, f["x"], (n, c, i, j)))
+            sums = _sums(f, conv, (start, weights, bias), width)
+            finish(f, conv, sums, (n, c, i, j))
 
-                f.loop(0, full, lambda t, _: tile(t * schedule.columns, schedule.columns))
-                if rest:
-                    tile(full * schedule.columns, rest)
+        share.along(f, run, target.width, schedule.columns, tile)
 
-            f.loop(0, target.height, line)
-
-        f.loop(0, target.blocks, block)
-
-    f.loop(0, f["n"], sample)
+    share.rows(f, (f["n"], target.blocks), (target.height, tiles), line)
     return f
 
 
@@ -106,9 +103,17 @@ def _sums(f: Function, conv: Conv, places: tuple[Value, Value, Value], width: in
     source, lane, sliding = conv.source, f.lane, conv.window
     rows, columns = sliding.kernel
 
+    def tap(x_row: Value, w_row: Value, s: Value, sums: Tile) -> Tile:
+        weight = f.load(w_row + s * source.pixel, lane)
+        seen, apart = x_row + s * (sliding.dilations[1] * source.pixel), sliding.strides[1]
+        pixels = [f.load(seen, lane, q * apart * source.pixel) for q in range(width)]
+        return [f.fma(pixel, weight, total) for pixel, total in zip(pixels, sums, strict=True)]
+
     def row(r: Value, sums: Tile) -> Tile:
         x_row = x + r * (sliding.dilations[0] * source.row)
         w_row = w + r * (columns * source.pixel)
+        if columns > WIDE:
+            return f.loop(0, columns, lambda s, sums: tap(x_row, w_row, s, sums), sums)
         taps = [f.load(w_row, lane, s * source.pixel) for s in range(columns)]
         pixels: dict[int, Value] = {}
         for q in range(width):

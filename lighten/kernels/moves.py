@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lighten.emit import F32, I64, POINTER, Function, Index, Isa, Tile, Type, Value, vector
+from lighten.emit import F32, POINTER, Function, Index, Isa, Tile, Type, Value, vector
+from lighten.kernels import share
 from lighten.kernels.finish import pixel
 from lighten.kernels.layout import Blocked
 
 Corner = tuple[int, int, int]  # channel, row, column
+Run = tuple[Index, Index]  # the first, and the first beyond
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,18 @@ class Move:
 
 
 def emit(name: str, move: Move, isa: Isa) -> Function:
-    """The kernel `name(x, y, n)`: a register of channels at a time where both sides lie alike, else
+    """The kernel `name(x, y, …)`: a register of channels at a time where both sides lie alike, else
     one number at a time.
     """
-    f = Function(name, {"x": POINTER, "y": POINTER, "n": I64}, isa)
-    whole = _alike(move) and move.target.lanes > 1
-    f.loop(0, f["n"], lambda n, _: _blocks(f, move, n) if whole else _channels(f, move, n))
+    f = Function(name, {"x": POINTER, "y": POINTER, **share.COUNT}, isa)
+    channels, rows, _ = move.size
+    if _alike(move) and move.target.lanes > 1:
+        extents = (f["n"], -(-channels // move.target.lanes), rows)
+        share.spans(f, extents, lambda n, c, *run: _block(f, move, (n, c), run))
+    elif rows > 1:  # the channels of a pixel lie side by side: one part should write them
+        share.spans(f, (f["n"], rows), lambda n, *run: _channels(f, move, n, (0, channels), run))
+    else:
+        share.spans(f, (f["n"], channels), lambda n, *some: _channels(f, move, n, some, (0, 1)))
     return f
 
 
@@ -55,25 +63,23 @@ def _alike(move: Move) -> bool:
     return move.size[0] % lanes == 0 or move.at[0] + move.size[0] == move.target.channels
 
 
-def _blocks(f: Function, move: Move, n: Value) -> None:
-    lanes = move.target.lanes
-    first, skipped = move.at[0] // lanes, move.begin[0] // lanes
-
-    def block(c: Value, _: Tile) -> None:
-        _box(f, move, (f["x"], f["y"]), (n, c + skipped, c + first), vector(F32, lanes))
-
-    f.loop(0, -(-move.size[0] // lanes), block)
+def _block(f: Function, move: Move, place: tuple[Value, Index], run: Run) -> None:
+    """Some rows of one block of channels."""
+    (n, c), lanes = place, move.target.lanes
+    blocks = (n, c + move.begin[0] // lanes, c + move.at[0] // lanes)
+    _box(f, move, (f["x"], f["y"]), (blocks, run), vector(F32, lanes))
 
 
-def _channels(f: Function, move: Move, n: Value) -> None:
-    """One channel after the other: its block and its lane on each side."""
+def _channels(f: Function, move: Move, n: Value, channels: Run, run: Run) -> None:
+    """Some rows of some channels, one after the other: its block and its lane on each side."""
 
     def channel(c: Value, _: Tile) -> None:
         source, lane = _split(c * move.steps[0] + move.begin[0], move.source.lanes)
         target, place = _split(c * move.spread[0] + move.at[0], move.target.lanes)
-        _box(f, move, (f["x"] + lane * 4, f["y"] + place * 4), (n, source, target), F32)
+        bases = (f["x"] + lane * 4, f["y"] + place * 4)
+        _box(f, move, bases, ((n, source, target), run), F32)
 
-    f.loop(0, move.size[0], channel)
+    f.loop(*channels, channel)
 
 
 def _split(channel: Value, lanes: int) -> tuple[Value, Value]:
@@ -85,11 +91,11 @@ def _box(
     f: Function,
     move: Move,
     bases: tuple[Value, Value],
-    blocks: tuple[Value, Index, Index],
+    part: tuple[tuple[Value, Index, Index], Run],
     kind: Type,
 ) -> None:
-    """Copy the pixels of one block, or of one lane in it."""
-    n, old, new = blocks
+    """Copy some rows of one block, or of one lane in it."""
+    (n, old, new), run = part
     (_, above, before), (_, top, left) = move.begin, move.at
     (_, down, along), (_, apart, aside) = move.steps, move.spread
 
@@ -107,35 +113,46 @@ def _box(
         columns(kind, whole, move.size[2])
 
     runs = _runs(move)
-    f.loop(0, move.size[1], row)
+    f.loop(*run, row)
 
 
-def clear(name: str, layout: Blocked, isa: Isa, *, everything: bool = False) -> Function:
-    """The kernel `name(y, n)`: zeros in the halo, or everywhere."""
-    f = Function(name, {"y": POINTER, "n": I64}, isa)
+def fill(name: str, layout: Blocked, value: float, isa: Isa) -> Function:
+    """The kernel `name(y, …)`: one number everywhere inside the halo."""
+    f = Function(name, {"y": POINTER, **share.COUNT}, isa)
+    number = f.constant(value, vector(F32, layout.lanes))
+
+    def line(n: Value, c: Value, i: Value) -> None:
+        y = pixel(f["y"], layout, (n, c, i, 0))
+        f.loop(0, layout.width, lambda j, _: f.store(number, y + j * layout.pixel))
+
+    share.each(f, (f["n"], layout.blocks, layout.height), line)
+    return f
+
+
+def clear(name: str, layout: Blocked, isa: Isa) -> Function:
+    """The kernel `name(y, …)`: zeros in the halo."""
+    f = Function(name, {"y": POINTER, **share.COUNT}, isa)
     halo = layout.halo
     zero = f.zero(vector(F32, layout.lanes) if layout.lanes > 1 else F32)
 
-    def fill(start: Value, count: int) -> None:
+    def zeros(start: Value, count: int) -> None:
         f.loop(0, count, lambda p, _: f.store(zero, start + p * layout.pixel))
 
-    def sample(n: Value, _: Tile) -> None:
-        def block(c: Value, _: Tile) -> None:
-            y = f["y"] + n * layout.sample + c * layout.block
-            if everything:
-                fill(y, layout.rows * layout.columns)
-                return
-            fill(y, halo.top * layout.columns)
-            fill(y + (halo.top + layout.height) * layout.row, halo.bottom * layout.columns)
+    def block(n: Value, c: Index, first: Index, last: Index) -> None:
+        y = f["y"] + n * layout.sample + c * layout.block
 
-            def line(i: Value, _: Tile) -> None:
-                start = y + i * layout.row + halo.top * layout.row
-                fill(start, halo.left)
-                fill(start + (halo.left + layout.width) * layout.pixel, halo.right)
+        def whole(i: Value, _: Tile) -> None:
+            zeros(y + i * layout.row, layout.columns)
 
-            f.loop(0, layout.height, line)
+        def ends(i: Value, _: Tile) -> None:
+            start = y + i * layout.row
+            zeros(start, halo.left)
+            zeros(start + (halo.left + layout.width) * layout.pixel, halo.right)
 
-        f.loop(0, layout.blocks, block)
+        inside = layout.rows - halo.bottom
+        f.loop(first, f.least(last, halo.top), whole)
+        f.loop(f.most(first, halo.top), f.least(last, inside), ends)
+        f.loop(f.most(first, inside), last, whole)
 
-    f.loop(0, f["n"], sample)
+    share.spans(f, (f["n"], layout.blocks, layout.rows), block)
     return f

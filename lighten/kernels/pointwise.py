@@ -5,7 +5,6 @@ reference, one sample:
         unary     y[c, i, j] = function(x[c, i, j])
         affine    y[c, i, j] = activation(x[c, i, j] · scale[c] + shift[c])
         binary    y[c, i, j] = activation(a[c, i, j] ∘ b[c, i, j])      or b[c, 0, 0]
-        mean      y[c] = Σ_i Σ_j x[c, i, j] / (rows · columns)
 """
 
 from __future__ import annotations
@@ -13,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lighten.emit import I64, POINTER, Function, Isa, Tile, Value
-from lighten.kernels.finish import pixel
+from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
+from lighten.kernels import share
+from lighten.kernels.finish import Place, pixel
 from lighten.kernels.functions import BINARY, FUNCTIONS
 from lighten.kernels.layout import Blocked
-
-Point = tuple[Value, Value, Value, Value]  # sample, block of channels, row, column
 
 
 @dataclass(frozen=True)
@@ -50,20 +48,21 @@ class Binary:
 
 
 def unary(name: str, op: Unary, isa: Isa) -> Function:
-    """The kernel `name(x, y, n)`."""
-    f = Function(name, {"x": POINTER, "y": POINTER, "n": I64}, isa)
+    """The kernel `name(x, y, …)`."""
+    f = Function(name, {"x": POINTER, "y": POINTER, **share.COUNT}, isa)
 
-    def value(at: Point) -> Value:
+    def value(at: Place) -> Value:
         return FUNCTIONS[op.function](f, f.load(pixel(f["x"], op.source, at), f.lane))
 
     return _everywhere(f, op.target, value)
 
 
 def affine(name: str, op: Affine, isa: Isa) -> Function:
-    """The kernel `name(x, scale, shift, y, n)`; scale and shift are whole blocks."""
-    f = Function(name, {**dict.fromkeys(("x", "scale", "shift", "y"), POINTER), "n": I64}, isa)
+    """The kernel `name(x, scale, shift, y, …)`; scale and shift are whole blocks."""
+    names = ("x", "scale", "shift", "y")
+    f = Function(name, {**dict.fromkeys(names, POINTER), **share.COUNT}, isa)
 
-    def value(at: Point) -> Value:
+    def value(at: Place) -> Value:
         scale, shift = (
             f.load(f[which] + at[1] * f.lane.bytes, f.lane) for which in ("scale", "shift")
         )
@@ -75,56 +74,30 @@ def affine(name: str, op: Affine, isa: Isa) -> Function:
 
 
 def binary(name: str, op: Binary, isa: Isa) -> Function:
-    """The kernel `name(a, b, y, n)`."""
-    f = Function(name, {**dict.fromkeys("aby", POINTER), "n": I64}, isa)
+    """The kernel `name(a, b, y, …)`."""
+    f = Function(name, {**dict.fromkeys("aby", POINTER), **share.COUNT}, isa)
     size = op.target.height * op.target.width
 
-    def read(which: int, at: Point) -> Value:
+    def read(which: int, at: Place) -> Value:
         source = op.sources[which]
         place = (at[0], at[1], 0, 0) if source.height * source.width < size else at
         return f.load(pixel(f["ab"[which]], source, place), f.lane)
 
-    def value(at: Point) -> Value:
+    def value(at: Place) -> Value:
         return FUNCTIONS[op.activation](f, BINARY[op.function](f, read(0, at), read(1, at)))
 
     return _everywhere(f, op.target, value)
 
 
-def mean(name: str, source: Blocked, target: Blocked, isa: Isa) -> Function:
-    """The kernel `name(x, y, n)`; the target has one pixel."""
-    f = Function(name, {"x": POINTER, "y": POINTER, "n": I64}, isa)
-    scale = f.constant(1 / (source.height * source.width), f.lane)
-
-    def value(at: Point) -> Value:
-        n, c, *_ = at
-
-        def row(i: Value, total: Tile) -> Tile:
-            def column(j: Value, total: Tile) -> Tile:
-                return [total[0] + f.load(pixel(f["x"], source, (n, c, i, j)), f.lane)]
-
-            return f.loop(0, source.width, column, total)
-
-        (total,) = f.loop(0, source.height, row, [f.zero(f.lane)])
-        return total * scale
-
-    return _everywhere(f, target, value)
-
-
-def _everywhere(f: Function, target: Blocked, value: Callable[[Point], Value]) -> Function:
+def _everywhere(f: Function, target: Blocked, value: Callable[[Place], Value]) -> Function:
     """Store a value at every pixel of `y`, a register of channels at a time."""
 
-    def sample(n: Value, _: Tile) -> None:
-        def block(c: Value, _: Tile) -> None:
-            def row(i: Value, _: Tile) -> None:
-                def column(j: Value, _: Tile) -> None:
-                    at = (n, c, i, j)
-                    f.store(value(at), pixel(f["y"], target, at))
+    def row(n: Value, c: Index, i: Index) -> None:
+        def column(j: Value, _: Tile) -> None:
+            at = (n, c, i, j)
+            f.store(value(at), pixel(f["y"], target, at))
 
-                f.loop(0, target.width, column)
+        f.loop(0, target.width, column)
 
-            f.loop(0, target.height, row)
-
-        f.loop(0, target.blocks, block)
-
-    f.loop(0, f["n"], sample)
+    share.each(f, (f["n"], target.blocks, target.height), row)
     return f

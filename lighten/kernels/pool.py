@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
-from lighten.kernels.finish import pixel
+from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
+from lighten.kernels import share
+from lighten.kernels.finish import Place, pixel
 from lighten.kernels.layout import Blocked
 from lighten.kernels.shapes import Window
 
@@ -20,7 +21,7 @@ LOWEST = float("-inf")
 @dataclass(frozen=True)
 class Pool:
     """`function` is "max" or "average"; the latter divides by the pixels that the window has inside
-    the image, or by all of its pixels where `padded`.
+    the image, or inside its padding too where `padded`.
     """
 
     source: Blocked
@@ -31,28 +32,22 @@ class Pool:
 
 
 def emit(name: str, pool: Pool, isa: Isa) -> Function:
-    """The kernel `name(x, y, n)`."""
-    f = Function(name, {"x": POINTER, "y": POINTER, "n": I64}, isa)
+    """The kernel `name(x, y, …)`."""
+    f = Function(name, {"x": POINTER, "y": POINTER, **share.COUNT}, isa)
     target = pool.target
 
-    def sample(n: Value, _: Tile) -> None:
-        def block(c: Value, _: Tile) -> None:
-            def row(i: Value, _: Tile) -> None:
-                def column(j: Value, _: Tile) -> None:
-                    value = _window(f, pool, (n, c, i, j))
-                    f.store(value, pixel(f["y"], target, (n, c, i, j)))
+    def row(n: Value, c: Index, i: Index) -> None:
+        def column(j: Value, _: Tile) -> None:
+            value = _window(f, pool, (n, c, i, j))
+            f.store(value, pixel(f["y"], target, (n, c, i, j)))
 
-                f.loop(0, target.width, column)
+        f.loop(0, target.width, column)
 
-            f.loop(0, target.height, row)
-
-        f.loop(0, target.blocks, block)
-
-    f.loop(0, f["n"], sample)
+    share.each(f, (f["n"], target.blocks, target.height), row)
     return f
 
 
-def _window(f: Function, pool: Pool, place: tuple[Value, Value, Value, Value]) -> Value:
+def _window(f: Function, pool: Pool, place: Place) -> Value:
     """One result: the window's pixels that lie inside the image."""
     n, c, i, j = place
     window, source = pool.window, pool.source
@@ -78,12 +73,26 @@ def _window(f: Function, pool: Pool, place: tuple[Value, Value, Value, Value]) -
     if largest:
         return total
     if pool.padded:
-        return total * f.constant(1 / (window.kernel[0] * window.kernel[1]), f.lane)
-    height, width = (stop - start for start, stop in (rows, columns))
+        height, width = _counted(f, i, 0, pool), _counted(f, j, 1, pool)
+    else:
+        height, width = (stop - start for start, stop in (rows, columns))
+    if isinstance(height, int) and isinstance(width, int):
+        return total * f.constant(1 / (height * width), f.lane)
     return total / f.spread(f.real(height * width), f.lane.lanes)
 
 
-def _inside(f: Function, at: Value, axis: int, pool: Pool) -> tuple[Index, Index]:
+def _counted(f: Function, at: Index, axis: int, pool: Pool) -> Index:
+    """Taps of the window inside the image and its padding."""
+    window, size = pool.window, (pool.source.height, pool.source.width)[axis]
+    taps, step, stride = window.kernel[axis], window.dilations[axis], window.strides[axis]
+    end = window.pads[axis] + size + window.pads[axis + 2]
+    results = (pool.target.height, pool.target.width)[axis]
+    if (results - 1) * stride + (taps - 1) * step < end:
+        return taps
+    return f.least((end + step - 1 - at * stride) // step, taps)
+
+
+def _inside(f: Function, at: Index, axis: int, pool: Pool) -> tuple[Index, Index]:
     """The first tap of the window inside the image and the first beyond it."""
     window = pool.window
     taps, step = window.kernel[axis], window.dilations[axis]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lighten.kernels.layout import Blocked, Halo
+from lighten.kernels.volumes import Slide, slide
 from lighten.program.ir import Op
 
 PAIR = tuple[int, int]
@@ -43,20 +44,29 @@ class Window:
 
 def window(op: Op, kernel: tuple[int, ...]) -> Window:
     """The window of a conv or pool over one or two dimensions; `kernel` as the op has it."""
-    if len(kernel) == 1:
-        begin, end = op["pads"]
-        return Window(
-            (1, kernel[0]), (1, *op["strides"]), (1, *op["dilations"]), (0, begin, 0, end)
+    return plane(slide(op, kernel))
+
+
+def plane(given: Slide) -> Window:
+    """A window over one or two axes."""
+    if len(given.kernel) == 1:
+        given = Slide(
+            (1, *given.kernel),
+            (1, *given.strides),
+            (1, *given.dilations),
+            (0, *given.before),
+            (0, *given.after),
         )
-    rows, columns = kernel
-    return Window((rows, columns), tuple(op["strides"]), tuple(op["dilations"]), tuple(op["pads"]))
+    (rows, columns), (top, left), (bottom, right) = given.kernel, given.before, given.after
+    (down, along), (apart, aside) = given.strides, given.dilations
+    return Window((rows, columns), (down, along), (apart, aside), (top, left, bottom, right))
 
 
 @dataclass(frozen=True)
 class Conv:
     """A convolution between two blocked tensors: `y = activation(w ∗ x + b + residual)`.
 
-    `groups` is 1, or the number of channels (depthwise, as many filters as channels).
+    Both sides' channels are cut into `groups`; as many groups as channels is depthwise.
     """
 
     source: Blocked
@@ -65,6 +75,7 @@ class Conv:
     groups: int = 1
     activation: str = ""
     residual: Blocked | None = None
+    batch: int = 1
 
     @property
     def macs(self) -> int:

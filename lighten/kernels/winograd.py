@@ -12,6 +12,9 @@ its own, over the tiles of a few rows of tiles that stay in the cache:
 
 U is made of the weights once, in float64. Transforms are straight-line programs from `algebra`;
 tiles that stick out of the image read the halo's zeros and store only what lies inside.
+
+Threads take whole steps, each with a V and M of its own. Those that do not come out even they do
+together, sharing out the tiles of 1 and 3 and the products of 2, and meet in between.
 """
 
 from __future__ import annotations
@@ -26,27 +29,32 @@ import numpy as np
 
 from lighten.algebra.straight_line import StraightLine, run, schedule
 from lighten.algebra.winograd import Winograd, winograd
-from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
-from lighten.kernels import costs
+from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
+from lighten.kernels import costs, share
 from lighten.kernels.finish import pixel, window
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv
+from lighten.kernels.share import Team
 
 Array = np.ndarray[Any, Any]
 OUTPUTS = {3: (2, 4, 6), 5: (2, 4)}  # taps → m; F(6, 5) errs by 1e-4, too much for float32
 FILTERS = (6, 5, 4, 3, 2, 1)
 CACHE = 1 << 19  # bytes that V and M of one step may take
+MANY = 64  # tiles for which large weights are read once
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """F(outputs, r); registers of filters by tiles in a block; rows of tiles in one step."""
+    """F(outputs, r); registers of filters by tiles in a block; rows of tiles in one step, which may
+    be those of several whole `samples`.
+    """
 
     outputs: int
     blocks: int
     columns: int
     rows: int
+    samples: int = 1
 
 
 @functools.cache
@@ -92,6 +100,10 @@ def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
         for rows in sorted({max(fitting, default=1), down}):
             best = min(_blocks(conv, rows * along, isa), key=_loads)
             found.append(Schedule(outputs, *best, rows))
+        if conv.batch > 1 and down * along <= MANY:
+            samples = min(conv.batch, math.ceil(MANY / (down * along)))
+            best = min(_blocks(conv, samples * down * along, isa), key=_loads)
+            found.append(Schedule(outputs, *best, down, samples))
     return found
 
 
@@ -154,6 +166,19 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
 
 
 @dataclass(frozen=True)
+class Step:
+    """Some rows of tiles of one sample, from the `first`, or all of several `samples`; V and M lie
+    in `scratch`.
+    """
+
+    sample: Value
+    samples: Index
+    first: Index
+    scratch: Value
+    team: Team
+
+
+@dataclass(frozen=True)
 class _Sizes:
     """Bytes: of one product's part of V (`read`), of M (`made`), of U (`weights`).
 
@@ -170,6 +195,8 @@ class _Sizes:
     @classmethod
     def of(cls, conv: Conv, schedule: Schedule) -> _Sizes:
         count = schedule.rows * tiles(conv, schedule.outputs)[1]
+        if schedule.samples > 1:  # in whole blocks: what is beyond is multiplied, but never read
+            count = math.ceil(schedule.samples * count / schedule.columns) * schedule.columns
         source, target = conv.source, conv.target
         return cls(
             (schedule.outputs + conv.window.kernel[0] - 1) ** 2,
@@ -181,22 +208,24 @@ class _Sizes:
 
 
 def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
-    """The kernel `name(x, w, b, r, y, s, n)`, as in `direct`; s is its workspace."""
-    f = Function(name, {**dict.fromkeys("xwbrys", POINTER), "n": I64}, isa)
-    sizes = _Sizes.of(conv, schedule)
+    """The kernel `name(x, w, b, r, y, s, …)`, as in `direct`; s is its workspace."""
+    f = Function(name, {**dict.fromkeys("xwbrys", POINTER), **share.COUNT}, isa)
     down = tiles(conv, schedule.outputs)[0]
-    whole = down // schedule.rows - 1
 
-    def sample(n: Value, _: Tile) -> None:
-        def step(first: Index, *, last: bool) -> None:
-            _read(f, conv, schedule, (n, first))
-            f.loop(0, sizes.products, lambda p, _: _multiply(f, conv, schedule, p))
-            _write(f, conv, schedule, (n, first), last=last)
+    several = schedule.samples
 
-        f.loop(0, whole, lambda s, _: step(s * schedule.rows, last=False))
-        step(whole * schedule.rows, last=True)
+    def step(n: Value, number: Index, scratch: Value, team: Team) -> None:
+        many = f.least(f["n"] - n * several, several) if several > 1 else 1
+        place = Step(n * several, many, number * schedule.rows, scratch, team)
+        _read(f, conv, schedule, place)
+        share.meet(f, team)
+        _multiply(f, conv, schedule, place)
+        share.meet(f, team)
+        _write(f, conv, schedule, place)
 
-    f.loop(0, f["n"], sample)
+    count = (f["n"] + (several - 1)) // several
+    extents = (count, down // schedule.rows)
+    share.together(f, extents, workspace(conv, schedule), step)
     return f
 
 
@@ -210,46 +239,52 @@ def _run(f: Function, line: StraightLine, values: Sequence[Value]) -> Tile:
     return list(run(line, values, lambda factor: f.constant(float(factor), f.lane), f.fma))
 
 
-def _read(f: Function, conv: Conv, schedule: Schedule, place: tuple[Value, Index]) -> None:
+def _read(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
     """1: the pixels of every tile of this step, transformed, to V."""
     made, line, _ = algorithm(schedule.outputs, conv.window.kernel[0])
     sizes, source, size = _Sizes.of(conv, schedule), conv.source, made.size
     along = tiles(conv, schedule.outputs)[1]
-    n, first = place
 
-    def block(c: Value, _: Tile) -> None:
-        def row(i: Value, _: Tile) -> None:
-            def tile(j: Value, _: Tile) -> None:
-                at = (n, c, (i + first) * schedule.outputs, j * schedule.outputs)
-                x = window(conv, f["x"], at)
-                grid = [
-                    [f.load(x, f.lane, a * source.row + b * source.pixel) for b in range(size)]
-                    for a in range(size)
-                ]
-                v = f["s"] + c * (sizes.tiles * source.pixel) + (i * along + j) * source.pixel
-                for a, values in enumerate(_transformed(f, line, grid)):
-                    for b, value in enumerate(values):
-                        f.store(value, v, (a * size + b) * sizes.read)
+    def row(c: Index, i: Index) -> None:
+        n, first = _row(conv, schedule, step, i)
 
-            f.loop(0, along, tile)
+        def tile(j: Value, _: Tile) -> None:
+            at = (n, c, first * schedule.outputs, j * schedule.outputs)
+            x = window(conv, f["x"], at)
+            grid = [
+                [f.load(x, f.lane, a * source.row + b * source.pixel) for b in range(size)]
+                for a in range(size)
+            ]
+            v = step.scratch + c * (sizes.tiles * source.pixel) + (i * along + j) * source.pixel
+            for a, values in enumerate(_transformed(f, line, grid)):
+                for b, value in enumerate(values):
+                    f.store(value, v, (a * size + b) * sizes.read)
 
-        f.loop(0, schedule.rows, row)
+        f.loop(0, along, tile)
 
-    f.loop(0, source.blocks, block)
+    share.each(f, (source.blocks, step.samples * schedule.rows), row, step.team)
 
 
-def _multiply(f: Function, conv: Conv, schedule: Schedule, p: Value) -> None:
-    """2: one product's matrices, M = V · U."""
+def _row(conv: Conv, schedule: Schedule, step: Step, i: Index) -> tuple[Value, Index]:
+    """The sample of row of tiles number i of a step, and the row's number in it."""
+    if schedule.samples == 1:
+        return step.sample, step.first + i
+    down = schedule.rows
+    number = i // down
+    return step.sample + number, i - number * down
+
+
+def _multiply(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
+    """2: the matrices of every product, M = V · U."""
     sizes, source, target = _Sizes.of(conv, schedule), conv.source, conv.target
     filters = schedule.blocks * target.pixel
-    v = f["s"] + p * sizes.read
-    m = f["s"] + p * sizes.made + sizes.products * sizes.read
-    u = f["w"] + p * sizes.weights
     plane = sizes.tiles * source.pixel
     whole, rest = divmod(source.channels, source.lanes)
 
-    def group(g: Value, _: Tile) -> None:
-        held = u + g * (source.blocks * source.lanes * filters)
+    def group(p: Index, g: Index) -> None:
+        v = step.scratch + p * sizes.read
+        m = step.scratch + p * sizes.made + sizes.products * sizes.read
+        held = f["w"] + p * sizes.weights + g * (source.blocks * source.lanes * filters)
 
         def tile(t: Index, width: int) -> None:
             def channels(count: int, c: Index, sums: Tile) -> Tile:
@@ -277,34 +312,36 @@ def _multiply(f: Function, conv: Conv, schedule: Schedule, p: Value) -> None:
                 f.store(value, results, o * sizes.tiles * target.pixel + q * target.pixel)
 
         full, over = divmod(sizes.tiles, schedule.columns)
+        if schedule.samples > 1:
+            count = step.samples * (schedule.rows * tiles(conv, schedule.outputs)[1])
+            f.loop(0, count, lambda t, _: tile(t, schedule.columns), step=schedule.columns)
+            return
         f.loop(0, full, lambda t, _: tile(t * schedule.columns, schedule.columns))
         if over:
             tile(full * schedule.columns, over)
 
-    f.loop(0, target.blocks // schedule.blocks, group)
+    share.each(f, (sizes.products, target.blocks // schedule.blocks), group, step.team)
 
 
-def _write(
-    f: Function, conv: Conv, schedule: Schedule, place: tuple[Value, Index], *, last: bool
-) -> None:
-    """3: the results of every tile of this step; `last`: its last row may stick out."""
+def _write(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
+    """3: the results of every tile of this step; the image's last row of tiles may stick out."""
     made, _, line = algorithm(schedule.outputs, conv.window.kernel[0])
     sizes, target, size = _Sizes.of(conv, schedule), conv.target, made.size
     (down, along), m = tiles(conv, schedule.outputs), schedule.outputs
     low, right = target.height - (down - 1) * m, target.width - (along - 1) * m
-    n, first = place
 
-    def block(k: Value, _: Tile) -> None:
+    def block(k: Index, begin: Index, end: Index) -> None:
         bias = f.load(f["b"] + k * target.pixel, f.lane)
-        sums = f["s"] + k * (sizes.tiles * target.pixel) + sizes.products * sizes.read
+        sums = step.scratch + k * (sizes.tiles * target.pixel) + sizes.products * sizes.read
 
-        def tile(i: Index, j: Index, height: int, width: int) -> None:
+        def tile(place: tuple[Index, Value, Index], j: Index, height: int, width: int) -> None:
+            i, n, number = place
             held = sums + (i * along + j) * target.pixel
             grid = [
                 [f.load(held, f.lane, (a * size + b) * sizes.made) for b in range(size)]
                 for a in range(size)
             ]
-            at = (n, k, (first + i) * m, j * m)
+            at = (n, k, number * m, j * m)
             y = pixel(f["y"], target, at)
             for a, values in enumerate(_transformed(f, line, grid)[:height]):
                 for b, value in enumerate(values[:width]):
@@ -317,12 +354,24 @@ def _write(
                     f.store(stored, y, a * target.row + b * target.pixel)
 
         def row(i: Index, height: int) -> None:
-            f.loop(0, along - 1, lambda j, _: tile(i, j, height, m))
-            tile(i, along - 1, height, right)
+            place = (i, *_row(conv, schedule, step, i))
+            f.loop(0, along - 1, lambda j, _: tile(place, j, height, m))
+            tile(place, along - 1, height, right)
 
-        inner = schedule.rows - 1 if last else schedule.rows
-        f.loop(0, inner, lambda i, _: row(i, m))
-        if last:
-            row(schedule.rows - 1, low)
+        def either(i: Value) -> None:
+            """Whole, or the last row of its image."""
+            number = _row(conv, schedule, step, i)[1]
+            last = i - number + (down - 1)
+            f.loop(i, f.least(i + 1, last), lambda i, _: row(i, m))
+            f.loop(f.most(i, last), i + 1, lambda i, _: row(i, low))
 
-    f.loop(0, target.blocks, block)
+        if low == m or down == 1:
+            f.loop(begin, end, lambda i, _: row(i, low))
+        elif schedule.samples == 1:
+            inside = down - 1 - step.first  # rows of this step that do not stick out
+            f.loop(begin, f.least(end, inside), lambda i, _: row(i, m))
+            f.loop(f.most(begin, inside), end, lambda i, _: row(i, low))
+        else:
+            f.loop(begin, end, lambda i, _: either(i))
+
+    share.spans(f, (target.blocks, step.samples * schedule.rows), block, step.team)

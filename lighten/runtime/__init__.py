@@ -23,11 +23,11 @@ Array = np.ndarray[Any, Any]
 
 class Model:
     """A program, compiled. Arrays `[n, …]` in, an array `[n, …]` out (a tuple where there are
-    several); calls may run at the same time.
+    several); calls may run at the same time. Each runs on so many `threads`.
     """
 
-    def __init__(self, program: Program) -> None:
-        self.network = Network(plan(program, host()))
+    def __init__(self, program: Program, threads: int = 1) -> None:
+        self.network = Network(plan(program, host()), threads)
 
     @property
     def program(self) -> Program:
@@ -59,8 +59,9 @@ class Model:
         return self.network.profile(inputs, runs)
 
 
-def load(path: str | os.PathLike[str]) -> Model:
-    """The model in a `.lighten` file. ArtifactError where it is malformed.
+def load(path: str | os.PathLike[str], threads: int = 1) -> Model:
+    """The model in a `.lighten` file, run on one thread if nothing else is said: a server's own
+    threads then do not wait for each other. ArtifactError where it is malformed.
 
     >>> from tempfile import mkdtemp
     >>> from lighten.program import Builder
@@ -70,4 +71,4 @@ def load(path: str | os.PathLike[str]) -> Model:
     >>> load(file)(np.array([[-1, 0, 2]], np.float32)).tolist()
     [[0.0, 0.0, 2.0]]
     """
-    return Model(store.load(Path(path)))
+    return Model(store.load(Path(path)), threads)

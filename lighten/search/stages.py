@@ -87,7 +87,7 @@ def _fastest(bench: Workbench, candidates: Sequence[Backend]) -> str:
     programs = [bench.original, bench.program(bench.graph.module, Recipe(eight))]
     taken: dict[str, float] = {}
     for backend in candidates:
-        runnable = [p for p in programs if _runs(backend, p, bench.options.threads)]
+        runnable = [p for p in programs if _runs(backend, p)]
         times = [
             latency.time(backend.compile(p, bench.options.threads), bench.inputs, 0.3).median_ms
             for p in runnable
@@ -99,11 +99,11 @@ def _fastest(bench: Workbench, candidates: Sequence[Backend]) -> str:
     return min(taken, key=lambda name: taken[name])
 
 
-def _runs(backend: Backend, program: Program, threads: int) -> bool:
-    """Whether a backend runs all of a program; ours, whether kernels do, on one thread so far."""
+def _runs(backend: Backend, program: Program) -> bool:
+    """Whether a backend runs all of a program; ours, whether kernels do."""
     if backend.missing(program):
         return False
-    return backend.name != native.Native.name or (threads == 1 and not native.interpreted(program))
+    return backend.name != native.Native.name or not native.interpreted(program)
 
 
 def baseline(bench: Workbench, budget: Budget | None) -> Bounds:
