@@ -1,6 +1,6 @@
 """One convolution at a time: every kernel of ours, and a stack of eight beside the runtimes.
 
-python benchmarks/kernels.py            about three minutes
+python benchmarks/kernels.py            about six minutes
 python benchmarks/kernels.py --quick    three shapes
 
 The stack (eight equal layers, as one network) is what `ours` and the peers' numbers are, divided by
@@ -25,35 +25,45 @@ from lighten.kernels.shapes import Conv, Window
 from lighten.measure import latency
 from lighten.network import lower
 
-# channels, rows and columns, taps, groups
+# channels, size of the image, taps, groups
 CASES = {
-    "64 · 56² · 64, 3 × 3": (64, 56, 3, 1),
-    "16 · 32² · 16, 3 × 3": (16, 32, 3, 1),
-    "32 · 16² · 32, 3 × 3": (32, 16, 3, 1),
-    "64 · 8² · 64, 3 × 3": (64, 8, 3, 1),
-    "256 · 14² · 256, 3 × 3": (256, 14, 3, 1),
-    "512 · 7² · 512, 3 × 3": (512, 7, 3, 1),
-    "256 · 14² · 256, 1 × 1": (256, 14, 1, 1),
-    "144 · 56², depthwise": (144, 56, 3, 144),
+    "64 · 56² · 64, 3 × 3": (64, (56, 56), (3, 3), 1),
+    "16 · 32² · 16, 3 × 3": (16, (32, 32), (3, 3), 1),
+    "32 · 16² · 32, 3 × 3": (32, (16, 16), (3, 3), 1),
+    "64 · 8² · 64, 3 × 3": (64, (8, 8), (3, 3), 1),
+    "256 · 14² · 256, 3 × 3": (256, (14, 14), (3, 3), 1),
+    "512 · 7² · 512, 3 × 3": (512, (7, 7), (3, 3), 1),
+    "256 · 14² · 256, 1 × 1": (256, (14, 14), (1, 1), 1),
+    "144 · 56², depthwise": (144, (56, 56), (3, 3), 144),
+    "128 · 28², 3 × 3, 32 groups": (128, (28, 28), (3, 3), 32),
+    "96 · 28², 3 × 3, 4 groups": (96, (28, 28), (3, 3), 4),
+    "64 · 56² · 64, 5 × 5": (64, (56, 56), (5, 5), 1),
+    "64 · 56² · 64, 7 × 7": (64, (56, 56), (7, 7), 1),
+    "64 · 32², depthwise 31 × 31": (64, (32, 32), (31, 31), 64),
+    "64 · 1024 · 64, 3": (64, (1024,), (3,), 1),
+    "64 · 1024 · 64, 31": (64, (1024,), (31,), 1),
+    "32 · 16 · 28² · 32, 3 × 3 × 3": (32, (16, 28, 28), (3, 3, 3), 1),
 }
+CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 QUICK = 3
 LAYERS, SECONDS = 8, 1.5
 
 
-def stack(channels: int, taps: int, groups: int) -> nn.Module:
+def stack(channels: int, taps: tuple[int, ...], groups: int) -> nn.Module:
     """Eight equal layers, each with its ReLU."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
+    padding, conv = tuple(t // 2 for t in taps), CONVS[len(taps)]
     for _ in range(LAYERS):
-        layers.append(nn.Conv2d(channels, channels, taps, padding=taps // 2, groups=groups))
+        layers.append(conv(channels, channels, taps, padding=padding, groups=groups))
         layers.append(nn.ReLU())
     return nn.Sequential(*layers).eval()
 
 
 def measured(name: str) -> tuple[common.Row, list[str]]:
     """One row, and its line of the table."""
-    channels, side, taps, groups = CASES[name]
-    x = np.random.default_rng(0).standard_normal((1, channels, side, side)).astype(np.float32)
+    channels, size, taps, groups = CASES[name]
+    x = np.random.default_rng(0).standard_normal((1, channels, *size)).astype(np.float32)
     program = lower(stack(channels, taps, groups), torch.from_numpy(x.repeat(2, 0)))
     tuning.tune(program, host(), 120.0)
     held: dict[str, Any] = {"native": Native().compile(program)}
@@ -65,26 +75,34 @@ def measured(name: str) -> tuple[common.Row, list[str]]:
     spread = timings.latency("native").spread_ms / LAYERS
     ours = times.pop("native")
     row = common.row(name, "ms", ours, times, spread=spread)
-    kernels = one_by_one(channels, side, taps, groups)
+    kernels = one_by_one(channels, size, taps, groups)
     row["kernels"] = kernels
     cells = [f"{kernels[k]:.4f}" if k in kernels else "" for k in COLUMNS]
     line = [name, *cells, f"{ours:.4f}", *(f"{t:.4f}" for t in times.values())]
     return row, [*line, f"**{row['ratio']:.2f}**"]
 
 
-COLUMNS = ("direct", "depthwise", "F(2,3)", "F(4,3)", "F(6,3)")
+COLUMNS = (
+    *("direct", "indirect", "depthwise", "permuted", "grouped"),
+    *("F(2)", "F(4)", "F(6)", "FFT"),
+)
 
 
-def one_by_one(channels: int, side: int, taps: int, groups: int) -> dict[str, float]:
-    """Milliseconds of each kernel in its best schedule."""
+def one_by_one(
+    channels: int, size: tuple[int, ...], taps: tuple[int, ...], groups: int
+) -> dict[str, float]:
+    """Milliseconds of each kernel in its best schedule; of volumes there is one alone."""
+    if len(size) > 2:
+        return {}
     isa = host()
-    layout = Blocked(channels, side, side, isa.lanes)
-    conv = Conv(layout, layout, Window((taps, taps), pads=(taps // 2,) * 4), groups)
+    layout = Blocked(channels, *(1, *size)[-2:], isa.lanes)
+    rows, columns = (1, *taps)[-2:]
+    sliding = Window((rows, columns), pads=(rows // 2, columns // 2) * 2)
     best: dict[str, float] = {}
-    for choice in choose.candidates(conv, isa):
+    for choice in choose.candidates(Conv(layout, layout, sliding, groups), isa):
         found = tuning.measure(choice, isa)
-        outputs = getattr(choice.schedule, "outputs", 0)
-        kernel = f"F({outputs},{taps})" if outputs else found.name.split()[0]
+        outputs, kernel = getattr(choice.schedule, "outputs", 0), found.name.split()[0]
+        kernel = f"F({outputs})" if outputs else kernel.replace("fft", "FFT")
         best[kernel] = min(found.milliseconds, best.get(kernel, float("inf")))
     return best
 
@@ -98,7 +116,7 @@ def main() -> None:
         rows.append(row)
         lines.append(line)
         print(" | ".join(line), flush=True)
-    heads = ["channels · side² · filters", *(f"{c}, ms" for c in COLUMNS), "ours in a stack, ms"]
+    heads = ["channels · size · filters", *(f"{c}, ms" for c in COLUMNS), "ours in a stack, ms"]
     heads += [*(f"{p}, ms" for p in rows[0]["peers"]), "best peer ÷ ours"]
     common.publish("kernels", args, rows, common.markdown(heads, lines), summed_up=False)
 

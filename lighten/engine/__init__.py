@@ -1,6 +1,7 @@
 """Running a Program on this machine: plan it, compile it, call it.
 
-plan        which kernel makes each value, and where it lies; `writers`: one function per kind
+plan        which kernel makes each value, and where it lies; `writers`, `writers_images`,
+            `writers_volumes`: one function per kind
 choose      which kernel computes each convolution: the least predicted time
 pairs       what the engine's kernels join: residuals, activations
 memory      an arena in which values that never live together share bytes

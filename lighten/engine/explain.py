@@ -71,7 +71,7 @@ def _told(step: Step | Interpreted, times: Mapping[str, float], count: int, plan
 
 
 def _schedule(key: tuple[Any, ...]) -> str:
-    """A convolution's schedule in short: `F(4,3) 4×6, 2 rows`."""
+    """A convolution's schedule in short: `F(4,3) 4×6, 2 rows`, `16×16 4×6, 2 rows` of an FFT."""
     conv = next((part for part in key if isinstance(part, Conv)), None)
     if conv is None:
         return ""
@@ -79,6 +79,9 @@ def _schedule(key: tuple[Any, ...]) -> str:
     outputs, rows = getattr(schedule, "outputs", 0), getattr(schedule, "rows", 0)
     blocks = getattr(schedule, "blocks", 1)
     block = f"{blocks}×{schedule.columns}"
+    size = getattr(schedule, "size", ())
+    if size:
+        return f"{'×'.join(map(str, size))} {block}, {rows} row(s)"
     if not outputs:
         return block
-    return f"F({outputs},{conv.window.kernel[0]}) {block}, {rows} row(s)"
+    return f"F({outputs},{max(conv.window.kernel)}) {block}, {rows} row(s)"

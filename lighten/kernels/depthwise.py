@@ -10,6 +10,8 @@ once for all the sums that it enters along its row:
     x[j] x[j+1] x[j+2] x[j+3] …
       \\___|____/  |            sum j   += w[0]·x[j]   + w[1]·x[j+1] + w[2]·x[j+2]
            \\______|____/       sum j+1 += w[0]·x[j+1] + w[1]·x[j+2] + w[2]·x[j+3]
+
+Of a row of weights too wide for the registers one tap is taken after the other.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv
 
 Array = np.ndarray[Any, Any]
+WIDE = 9  # a row of more taps does not stay in registers
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ def accepts(conv: Conv, isa: Isa) -> bool:
 
 
 def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
-    """Register blocks that fit beside a row of weights and a pixel, the likely best first."""
-    most = max(min(14, isa.registers - conv.window.kernel[1] - 2), 1)
+    """The register block that fits beside a row of weights and a pixel, or beside one tap."""
+    taps = conv.window.kernel[1]
+    most = min(14, isa.registers - (taps if taps <= WIDE else 1) - 2)
     tiles = math.ceil(conv.target.width / most)
     return [Schedule(math.ceil(conv.target.width / tiles))]
 
@@ -99,9 +103,17 @@ def _sums(f: Function, conv: Conv, places: tuple[Value, Value, Value], width: in
     source, lane, sliding = conv.source, f.lane, conv.window
     rows, columns = sliding.kernel
 
+    def tap(x_row: Value, w_row: Value, s: Value, sums: Tile) -> Tile:
+        weight = f.load(w_row + s * source.pixel, lane)
+        seen, apart = x_row + s * (sliding.dilations[1] * source.pixel), sliding.strides[1]
+        pixels = [f.load(seen, lane, q * apart * source.pixel) for q in range(width)]
+        return [f.fma(pixel, weight, total) for pixel, total in zip(pixels, sums, strict=True)]
+
     def row(r: Value, sums: Tile) -> Tile:
         x_row = x + r * (sliding.dilations[0] * source.row)
         w_row = w + r * (columns * source.pixel)
+        if columns > WIDE:
+            return f.loop(0, columns, lambda s, sums: tap(x_row, w_row, s, sums), sums)
         taps = [f.load(w_row, lane, s * source.pixel) for s in range(columns)]
         pixels: dict[int, Value] = {}
         for q in range(width):

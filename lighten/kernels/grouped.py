@@ -12,9 +12,8 @@ channels and filters a group and registers of 16:
             16 … 31  [ w / 0 | 0 / w   ]    48: the register lies in two groups
             32 … 47  [       |   w     ]    24
 
-All spans are made as long as the longest, inside the channels there are, with zeros for what a
-filter does not read. Any number of groups will do; where a group is much smaller than a register,
-`permuted` wastes less.
+Weights are zeros for what a filter does not read, and have room for the longest span. Any number of
+groups will do; where a group is much smaller than a register, `permuted` wastes less.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ import numpy as np
 
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import costs, depthwise, direct, share
-from lighten.kernels.direct import FILTERS, even
+from lighten.kernels.block import even
+from lighten.kernels.direct import FILTERS
 from lighten.kernels.finish import finish, window
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv
@@ -46,23 +46,24 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Span:
-    """What register blocks of `filters` read: `channels` from each one's `start`, `unit` of which
-    always lie in one block of the source.
+    """What register blocks of `filters` read: at most so many `channels`, `unit` of which always
+    lie in one block of the source; `total` is the sum of all spans.
     """
 
     filters: int
     channels: int
     unit: int
+    total: int
 
     @classmethod
     def of(cls, conv: Conv, schedule: Schedule) -> Span:
-        """The longest span of any register block."""
+        """The spans of all register blocks."""
         reads, made = _per_group(conv)
         size = schedule.blocks * conv.target.lanes
         starts = range(0, conv.target.channels, size)
         ends = (min(k + size, conv.target.channels) - 1 for k in starts)
-        groups = max(end // made - k // made + 1 for k, end in zip(starts, ends, strict=True))
-        return cls(size, groups * reads, math.gcd(reads, conv.source.lanes))
+        found = [(end // made - k // made + 1) * reads for k, end in zip(starts, ends, strict=True)]
+        return cls(size, max(found), math.gcd(reads, conv.source.lanes), sum(found))
 
 
 def accepts(conv: Conv, isa: Isa) -> bool:
@@ -94,11 +95,12 @@ def workspace(conv: Conv, schedule: Schedule) -> int:
 
 def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:
     """A rough prediction for one sample: the products by zero count like the others."""
-    channels = Span.of(conv, schedule).channels
-    macs = conv.macs * channels / _per_group(conv)[0]
-    weights = 4 * channels * math.prod(conv.window.kernel) * conv.target.blocks * isa.lanes
+    span = Span.of(conv, schedule)
+    once = math.prod(conv.window.kernel) * span.filters * span.total
+    macs = once * conv.target.height * conv.target.width
+    macs = macs * conv.target.channels // (conv.target.blocks * conv.target.lanes)
     block = (schedule.blocks, schedule.columns)
-    return costs.products(macs, conv, block, isa) + costs.far(weights)
+    return costs.products(macs, conv, block, isa) + costs.far(4 * once)
 
 
 def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
@@ -111,7 +113,7 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
     wide = np.zeros((groups, span.channels, rows, columns, span.filters), np.float32)
     for k in range(filters):
         group, lane = divmod(k, span.filters)
-        first = k // made * reads - _start(conv, span, group * span.filters)
+        first = (k // made - group * span.filters // made) * reads
         wide[group, first : first + reads, :, :, lane] = weight[k]
     split = wide.reshape(groups, -1, span.unit, rows, columns, span.filters)
     return np.ascontiguousarray(split.transpose(0, 1, 3, 4, 2, 5))
@@ -120,12 +122,6 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
 def _per_group(conv: Conv) -> tuple[int, int]:
     """Channels and filters of one group."""
     return conv.source.channels // conv.groups, conv.target.channels // conv.groups
-
-
-def _start(conv: Conv, span: Span, filter_: int) -> int:
-    """The first channel that the register block from this filter on reads."""
-    reads, made = _per_group(conv)
-    return min(filter_ // made * reads, conv.source.channels - span.channels)
 
 
 def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
@@ -138,15 +134,16 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
     full, rest = divmod(target.width, width)
 
     def line(n: Value, g: Value, i: Value) -> None:
-        wanted = (g * span.filters) // made * reads
-        first = f.least(wanted, conv.source.channels - span.channels)
+        begin = (g * span.filters) // made
+        last = f.least(g * span.filters + (span.filters - 1), target.channels - 1) // made
+        read = begin * reads, (last - begin + 1) * reads
         w, b = f["w"] + g * weights, f["b"] + g * (4 * span.filters)
 
         def tile(j: Index, width: int) -> None:
             start = window(conv, f["x"], (n, 0, i, j))
             block = (schedule.blocks, width)
-            sums = _sums(f, conv, (start, w, b), (first, span), block)
-            finish(f, conv, sums, (n, g * schedule.blocks, i, j), schedule.blocks)
+            sums = _sums(f, conv, (start, w, b), (*read, span), block)
+            finish(f, conv, sums, (n, g * schedule.blocks, i, j), (schedule.blocks, 0))
 
         f.loop(0, full, lambda t, _: tile(t * width, width))
         if rest:
@@ -160,11 +157,13 @@ def _sums(
     f: Function,
     conv: Conv,
     places: tuple[Value, Value, Value],
-    read: tuple[Index, Span],
+    read: tuple[Index, Index, Span],
     block: tuple[int, int],
 ) -> Tile:
-    """The register block: bias, then every channel of the span and tap added."""
-    (x, w, b), (first, span), (blocks, width) = places, read, block
+    """The register block: bias, then every channel and tap added; `read` is the first channel, how
+    many, and the span.
+    """
+    (x, w, b), (first, channels, span), (blocks, width) = places, read, block
     source, lane = conv.source, f.lane
     rows, columns = conv.window.kernel
     row_step = conv.window.dilations[0] * source.row
@@ -199,7 +198,7 @@ def _sums(
 
     start = [f.load(b, lane, o * lane.bytes) for o in range(blocks)]
     sums = [start[o] for _ in range(width) for o in range(blocks)]
-    return f.loop(0, span.channels // span.unit, unit, sums)
+    return f.loop(0, channels // span.unit, unit, sums)
 
 
 def reference(conv: Conv, x: Array, weight: Array, bias: Sequence[float]) -> Array:
