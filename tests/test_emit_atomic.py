@@ -8,6 +8,8 @@ import numpy as np
 
 from lighten.emit import I64, ISAS, POINTER, Function, Tile, Value, atomic, build, host
 from lighten.emit.function import module
+from lighten.engine import team
+from lighten.kernels.meeting import meeting
 from tests.together import with_threads
 
 P, N = ctypes.c_void_p, ctypes.c_int64
@@ -126,6 +128,22 @@ def test_every_instruction_set_has_a_way_to_wait() -> None:
         hints[name] = module([f])
     assert "call void @llvm.x86.sse2.pause()" in hints["avx2"]
     assert "call void @llvm.aarch64.hint(i32 1)" in hints["neon"]
+
+
+def test_the_pool_is_assembled_for_other_machines() -> None:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machines = {"aarch64-linux-gnu": "neon", "arm64-apple-macosx": "neon"}
+    for triple, name in {**machines, "x86_64-pc-windows-msvc": "x86-64"}.items():
+        isa = ISAS[name]
+        parsed = llvm.parse_assembly(module([team.work(isa), team.lead(isa), meeting(isa)]))
+        target = llvm.Target.from_triple(triple)
+        made = target.create_target_machine(cpu=isa.cpu, features=isa.features).emit_assembly(
+            parsed
+        )
+        assert ("yield" if name == "neon" else "pause") in made
 
 
 def test_the_least_of_what_is_known_is_known() -> None:
