@@ -150,7 +150,9 @@ DRAWS: dict[str, Draw] = {
 
 
 def agrees(program: Program, isa: str, seed: int) -> None:
-    """Nothing is interpreted, and the answers are right: on a clean arena, and on a used one."""
+    """Nothing is interpreted, and the answers are right: on a clean arena, on a used one, and by
+    several threads.
+    """
     x = [
         np.random.default_rng(seed).normal(size=(2, *program.values[name].shape))
         for name in program.inputs
@@ -165,6 +167,8 @@ def agrees(program: Program, isa: str, seed: int) -> None:
     assert np.abs(once - exact).max() / scale < 1e-5, (seed, program.ops)
     network._arenas[0].view(np.float32)[...] = np.nan
     np.testing.assert_array_equal(network(*given)[0], once)
+    (together,) = Network(network.plan, threads=2)(*given)
+    np.testing.assert_array_equal(together, once)
 
 
 def drawn(what: str, seed: int) -> Program:
