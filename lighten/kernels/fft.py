@@ -33,7 +33,7 @@ from lighten.kernels.shapes import Conv
 from lighten.kernels.spectrum import Schedule, Sizes, Spectrum, alone, factors, outputs, tiles
 
 Array = np.ndarray[Any, Any]
-LEAST = 5  # taps from which on it may pay
+LEAST, LEAST_ALONE = 7, 11  # taps from which on it may pay: for all channels, for each alone
 STEPS = {8: 0.4, 16: 0.4, 32: 0.9, 64: 1.0}  # cycles of an operation: large transforms spill
 SIZES = tuple(STEPS)
 CACHE = 1 << 19  # bytes that V and M of one step may take
@@ -43,7 +43,8 @@ def accepts(conv: Conv, isa: Isa) -> bool:
     """Large kernels in steps of one, without groups or with one for each channel."""
     sliding, same = conv.window, conv.source.lanes == conv.target.lanes == isa.lanes
     plain = sliding.strides == sliding.dilations == (1, 1)
-    fits = max(sliding.kernel) < SIZES[-1] and max(sliding.kernel) >= LEAST
+    least = LEAST_ALONE if alone(conv) else LEAST
+    fits = least <= max(sliding.kernel) < SIZES[-1]
     return same and plain and fits and (conv.groups == 1 or alone(conv))
 
 
