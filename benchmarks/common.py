@@ -38,8 +38,8 @@ PACKAGES = (
 Row = dict[str, Any]
 
 
-def parser(script: str, about: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+def parser(script: str, about: str, *, several_threads: bool = False) -> argparse.ArgumentParser:
+    """The options that every benchmark has; `--threads` may list several numbers for some."""
     found = argparse.ArgumentParser(prog=f"benchmarks/{script}.py", description=about)
     found.add_argument("--json", type=Path, metavar="FILE", help="write the rows to FILE")
     found.add_argument(
@@ -47,7 +47,8 @@ def parser(script: str, about: str) -> argparse.ArgumentParser:
         action="store_true",
         help="about a minute: fewer cases, the committed artifacts measured anew",
     )
-    found.add_argument("--threads", type=int, default=1, help="CPU threads of every contestant")
+    threads: dict[str, Any] = {"nargs": "+", "default": [1]} if several_threads else {"default": 1}
+    found.add_argument("--threads", type=int, help="CPU threads of every contestant", **threads)
     found.add_argument(
         "--write", action="store_true", help="put the table in its place in benchmarks/RESULTS.md"
     )
@@ -105,13 +106,18 @@ def summary_line(found: Row) -> str:
     )
 
 
-def machine(threads: int) -> str:
+def machine(threads: int | Sequence[int]) -> str:
     """The processor, the threads, and the versions of what was run."""
     from lighten.measure.probe import probe
 
     device = probe()
     versions = ", ".join(f"{name} {there}" for name in PACKAGES if (there := _version(name)))
-    return f"{device.name}, {threads} of {device.cores} threads, {device.system}; {versions}."
+    used = " and ".join(map(str, _listed(threads)))
+    return f"{device.name}, {used} of {device.cores} threads, {device.system}; {versions}."
+
+
+def _listed(threads: int | Sequence[int]) -> Sequence[int]:
+    return [threads] if isinstance(threads, int) else threads
 
 
 def _version(package: str) -> str:
@@ -146,7 +152,8 @@ def publish(
 
 def again(script: str, args: argparse.Namespace) -> str:
     """The command that measures this table anew."""
-    threads = f" --threads {args.threads}" if args.threads != 1 else ""
+    listed = list(_listed(args.threads))
+    threads = f" --threads {' '.join(map(str, listed))}" if listed != [1] else ""
     return f"python benchmarks/{script}.py{threads} --write"
 
 

@@ -2,6 +2,7 @@
 
 python benchmarks/engine.py [--only NAME …]     about half an hour
 python benchmarks/engine.py --quick             four networks, batch 1, onnxruntime and OpenVINO
+python benchmarks/engine.py --threads 1 2       every contestant on one thread, then on two
 
 Weights are seeded noise: nothing here depends on them but the error, which is max |y − y64| / max
 |y64| against the network in float64. The peers beside onnxruntime and OpenVINO (in float32) are
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -35,8 +37,8 @@ SECONDS, TUNE = 2.0, 60.0
 class Torch:
     """The network in torch, as its user would call it."""
 
-    def __init__(self, net: Callable[..., torch.Tensor]) -> None:
-        self.net, self.threads = net, 1
+    def __init__(self, net: Callable[..., torch.Tensor], threads: int) -> None:
+        self.net, self.threads = net, threads
 
     def __call__(self, *inputs: Any) -> tuple[Any, ...]:
         with torch.inference_mode():
@@ -46,11 +48,11 @@ class Torch:
         return {}
 
 
-def frozen(net: torch.nn.Module) -> Torch:
+def frozen(net: torch.nn.Module, threads: int) -> Torch:
     """The network as torch.compile makes it for inference, its weights constants."""
     inductor.freezing = True
     torch.compiler.reset()
-    return Torch(torch.compile(net))
+    return Torch(torch.compile(net), threads)
 
 
 def double(net: torch.nn.Module, inputs: Arrays) -> Any:
@@ -60,29 +62,31 @@ def double(net: torch.nn.Module, inputs: Arrays) -> Any:
         return copy.deepcopy(net).double()(*wide).numpy()
 
 
-def measured(name: str, batch: int, *, quick: bool) -> tuple[common.Row, list[str]]:
+def measured(name: str, batch: int, threads: int, *, quick: bool) -> tuple[common.Row, list[str]]:
     """One row, and its line of the table; kernels are timed first, at most `TUNE` seconds."""
     torch.manual_seed(0)
+    torch.set_num_threads(threads)
     case = CASES[name]
     net, x = case.make().eval(), case.inputs(batch)
     example = tuple(torch.from_numpy(given[:1].repeat(2, 0)) for given in x)
     program = lower(net, example if len(example) > 1 else example[0])
     tuning.tune(program, host(), TUNE)
-    ours = Native().compile(program)
+    ours = Native().compile(program, threads)
     held: dict[str, Any] = {OURS: ours}
-    held |= {p: backends.get(p).compile(program) for p in PEERS if p in backends.available()}
-    held["torch"] = Torch(net)
+    here = [peer for peer in PEERS if peer in backends.available()]
+    held |= {peer: backends.get(peer).compile(program, threads) for peer in here}
+    held["torch"] = Torch(net, threads)
     if not quick:
-        held["torch.compile"] = frozen(net)
+        held["torch.compile"] = frozen(net, threads)
         held["torch.compile"](*x)
     timings = latency.interleave(held, x, SECONDS)
     found = {who: timings.latency(who) for who in held}
     exact = double(net, x)
     error = float(np.abs(ours(*x)[0] - exact).max() / np.abs(exact).max())
     peers = {who: one.median_ms for who, one in found.items() if who != OURS}
-    row = common.row(
-        f"{name}, batch {batch}", "ms", found[OURS].median_ms, peers, spread=found[OURS].spread_ms
-    )
+    what = f"{name}, batch {batch}" + (f", {threads} threads" if threads > 1 else "")
+    row = common.row(what, "ms", found[OURS].median_ms, peers, spread=found[OURS].spread_ms)
+    row["threads"] = threads
     against = timings.ratio(str(row["best"]), to=OURS)
     row |= {"error": error, "interval": [against.interval.low, against.interval.high]}
     row |= {"interpreted": len(ours.plan.interpreted), "arena": ours.arena_bytes(batch)}
@@ -94,14 +98,14 @@ def measured(name: str, batch: int, *, quick: bool) -> tuple[common.Row, list[st
 
 def main() -> None:
     """Measure every network, print and write the table."""
-    found = common.parser("engine", __doc__ or "")
+    found = common.parser("engine", __doc__ or "", several_threads=True)
     found.add_argument("--only", nargs="+", choices=CASES, metavar="NAME", help="these networks")
     args: argparse.Namespace = found.parse_args()
-    torch.set_num_threads(1)
     rows, lines = [], []
     for name in args.only or (QUICK if args.quick else CASES):
-        for batch in (1,) if args.quick else (1, CASES[name].larger):
-            row, line = measured(name, batch, quick=args.quick)
+        batches = (1,) if args.quick else (1, CASES[name].larger)
+        for batch, threads in itertools.product(batches, args.threads):
+            row, line = measured(name, batch, threads, quick=args.quick)
             rows.append(row)
             lines.append(line)
             print(" | ".join(line), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import numpy as np
 import pytest
@@ -123,6 +124,13 @@ def test_inputs_that_do_not_fit(name: str, inputs: tuple[np.ndarray, ...]) -> No
 def test_bytes_that_are_no_model(name: str) -> None:
     with pytest.raises(InputError, match="cannot load this ONNX model"):
         backends.get(name).load(b"not a model")
+
+
+def test_no_more_threads_than_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+    backends.check_threads(2)
+    with pytest.raises(InputError, match="from 1 to 2 here, but got 3"):
+        backends.check_threads(3)
 
 
 def test_an_unknown_backend_lists_the_known_and_the_nearest() -> None:

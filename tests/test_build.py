@@ -42,14 +42,18 @@ def test_it_runs_in_a_fresh_process_without_torch(built: Path, tmp_path: Path) -
 
 def test_explain_names_kernels_times_and_what_is_interpreted(built: Path, tmp_path: Path) -> None:
     told = tmp_path / "told.json"
-    done = CliRunner().invoke(app, ["explain", str(built), "--json", str(told)])
-    assert done.exit_code == 0 and "0 of " in done.output, done.output
+    command = ["explain", str(built), "--threads", "2", "--json", str(told)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0 and "0 of " in done.output and "2 threads" in done.output
     found = json.loads(told.read_text())
     kernels = {op["op"]: op["kernel"] for op in found["ops"]}
     assert kernels["layer1.0.conv1"] == "winograd" and kernels["linear"] == "direct"
     parts = sum(op["milliseconds"] for op in found["ops"])
     assert 0.2 * found["milliseconds"] < parts < 5 * found["milliseconds"]
     assert sum(op["macs"] for op in found["ops"]) == pytest.approx(40.55e6, rel=0.01)
+    layer = next(op for op in found["ops"] if op["op"] == "layer1.0.conv1")
+    assert layer["ceiling"] == pytest.approx(layer["gflops"] / found["ceiling_gflops"])
+    assert 0 < found["error"] < 1e-4 and "of those in float64" in done.output
 
 
 def test_explain_tells_what_tuning_found(
@@ -58,18 +62,24 @@ def test_explain_tells_what_tuning_found(
     monkeypatch.setenv("LIGHTEN_CACHE", str(tmp_path))
     told = tmp_path / "told.json"
     assert CliRunner().invoke(app, ["tune", str(built), "--time", "60s"]).exit_code == 0
-    done = CliRunner().invoke(app, ["explain", str(built), "--json", str(told)])
+    done = CliRunner().invoke(app, ["explain", str(built), "--tried", "--json", str(told)])
     assert done.exit_code == 0, done.output
+    assert "What was timed" in done.output and "chosen" in done.output
     layer = next(op for op in json.loads(told.read_text())["ops"] if op["op"] == "layer1.0.conv1")
     assert 0 < layer["error"] < 1e-4 and len(layer["tried"]) > 3
+    mine = next(one for one in layer["tried"] if one["name"] == layer["chosen"])
+    assert mine["milliseconds"] == min(one["milliseconds"] for one in layer["tried"])
 
 
 def test_bench_runs_it_beside_the_others(built: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.json"
-    done = CliRunner().invoke(app, ["bench", str(built), "--json", str(out)])
+    command = ["bench", str(built), "--threads", "1,2", "--json", str(out)]
+    done = CliRunner().invoke(app, command)
     rows = json.loads(out.read_text())
     assert done.exit_code == 0
-    assert {row["backend"] for row in rows if row["latency_ms"]} >= {"native", "onnxruntime"}
+    for threads in (1, 2):
+        ran = {row["backend"] for row in rows if row["latency_ms"] and row["threads"] == threads}
+        assert ran >= {"native", "onnxruntime"}
 
 
 def test_it_is_scored_like_the_network_it_was_built_from(tmp_path: Path) -> None:

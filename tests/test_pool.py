@@ -41,9 +41,12 @@ WANTED = (np.maximum(X, 0) + X).mean((2, 3))
 
 @pytest.mark.parametrize("threads", [2, 3, 4])
 def test_thousands_of_calls_are_right(threads: int) -> None:
-    net = network(threads)
-    for _ in range(4000 // threads):
+    """More threads than cores take turns; where others compute as well, that takes its time."""
+    net, end = network(threads), time.monotonic() + 3
+    for call in range(4000):
         np.testing.assert_array_equal(net(X)[0], WANTED)
+        if call > 100 and time.monotonic() > end:
+            break
 
 
 def test_threads_that_parked_are_woken() -> None:

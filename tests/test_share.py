@@ -100,8 +100,14 @@ def test_what_does_not_come_out_even_is_done_together(parts: int) -> None:
     for samples, _ in itertools.product((0, 1, 2, 5), range(20)):
         y, scratch = np.zeros(samples * 24, np.int64), aligned(64 * parts)
 
-        def one(part: int, team: int, held: np.ndarray = scratch, to: int = y.ctypes.data) -> None:
-            call(to, address(held) + 64 * part, samples, part, parts, team)  # noqa: B023
+        def one(
+            part: int,
+            team: int,
+            y: int = y.ctypes.data,
+            s: int = address(scratch),
+            n: int = samples,
+        ) -> None:
+            call(y, s + 64 * part, n, part, parts, team)
 
         with_threads(parts, one)
         assert y.tolist() == [1 + k // 8 for k in range(samples * 24)]

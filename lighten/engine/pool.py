@@ -21,10 +21,11 @@ import numpy as np
 from lighten.emit import Library, build, host
 from lighten.engine import team
 from lighten.engine.memory import aligned
-from lighten.kernels.meeting import GIVE_WAY, LINE
+from lighten.kernels.meeting import GIVE_WAY, LINE, PATIENCE
 
 LOOKING = 150e-6  # seconds that a thread looks for work before it parks
-TRIED = 2000  # turns of a loop by which that is measured
+TRIES, TRIED = 5, 1000  # turns of a loop by which that is measured, so many times
+PATIENT = 1_000  # turns before a thread that waits for others lets go of its core
 WAKING = 1_000  # times that a call gives way to those that it woke before it wakes them again
 LEAVING = 1.0  # seconds that the process's end waits for a thread
 
@@ -78,7 +79,8 @@ class Pool:
 
     def _wake(self) -> None:
         """Let the parked ones look for work, on the cores that are the caller's to use."""
-        allowed = _others(self.threads)
+        allowed, enough = _others(self.threads)
+        self._words[PATIENCE // 8] = PATIENT if enough else 0
         for gate, worker in zip(self._gates, self._workers, strict=True):
             if allowed and worker.native_id is not None:
                 with suppress(OSError):
@@ -94,10 +96,13 @@ class Pool:
             self._work(self._team, part, self._turns)
 
     def _calibrated(self) -> int:
-        """Turns of a loop that take as long as one should look."""
-        begun = time.perf_counter()
-        self._work(self._team, 1, TRIED)
-        return int(LOOKING / (time.perf_counter() - begun) * TRIED) + 1
+        """Turns of a loop that take as long as one should look, where nobody else computes."""
+        taken = []
+        for _ in range(TRIES):
+            begun = time.perf_counter()
+            self._work(self._team, 1, TRIED)
+            taken.append(time.perf_counter() - begun)
+        return int(LOOKING / min(taken) * TRIED) + 1
 
 
 @functools.cache
@@ -106,14 +111,16 @@ def _library() -> Library:
     return build([team.work(isa), team.lead(isa)])
 
 
-def _others(threads: int) -> set[int]:
-    """The cores where the caller may run, but the one where it does, if enough are left: systems
-    like to put who is woken beside who wakes it. None where the system does not say.
+def _others(threads: int) -> tuple[set[int], bool]:
+    """The cores where the caller may run, but the one where it does, if there is one for each
+    thread, and whether there is: systems like to put who is woken beside who wakes it. No cores
+    where the system does not say.
     """
     if not hasattr(os, "sched_getaffinity"):
-        return set()
+        return set(), threads <= (os.cpu_count() or 1)
     allowed = os.sched_getaffinity(0)
-    return allowed - {_here()} if len(allowed) >= threads else allowed
+    enough = threads <= len(allowed)
+    return allowed - {_here()} if enough else allowed, enough
 
 
 def _here() -> int:

@@ -1,8 +1,8 @@
 """Which steps of a straight run must wait for the others: those that read what was written since
 all met last, or write what was read or written since.
 
-Steps that write to one value do not wait for each other: parts of a concatenation, or the zeros
-around an image and the image. Only what fills it all goes before what is put into it.
+Some steps write to one value and need not wait for each other: the zeros around an image and the
+image, and moves to different places in it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from lighten.engine.plan import Step
 
 Range = tuple[int, int]
 WRITTEN = frozenset("ys")  # what kernels call their results and their scratch
+FRAME, PLACED, FILL = "clear", "move", "fill"  # kernels that write a part of a value, or all of it
 
 
 def waits(
@@ -41,7 +42,7 @@ class Uses:
             for parameter, name in zip(kernel.parameters, step.arguments, strict=False)
             if name in ranges
         ]
-        self.fills = step.kernel == "fill"
+        self.kernel = step.kernel
         self.written = {name: ranges[name] for parameter, name in held if parameter in WRITTEN}
         self.read = {name: ranges[name] for parameter, name in held if parameter not in WRITTEN}
 
@@ -57,7 +58,8 @@ class Uses:
         )
 
     def _overwrites(self, before: Uses) -> Iterator[tuple[Range, Range]]:
-        apart = not (self.fills or before.fills)
+        kernels = {self.kernel, before.kernel}
+        apart = kernels == {PLACED} or (FRAME in kernels and FILL not in kernels)
         for name, mine in self.written.items():
             for other, theirs in before.written.items():
                 if not (apart and name == other):

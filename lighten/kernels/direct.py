@@ -27,6 +27,7 @@ import numpy as np
 
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import costs, share
+from lighten.kernels.block import even, tallest
 from lighten.kernels.finish import finish, window
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv, Window
@@ -37,10 +38,13 @@ FILTERS = (6, 5, 4, 3, 2, 1)  # registers of filters in a block
 
 @dataclass(frozen=True)
 class Schedule:
-    """The register block: `blocks` registers of filters by `columns` pixels."""
+    """The register block: `blocks` registers of filters by `columns` pixels of `rows` rows; more
+    than one row where a row is no longer than that.
+    """
 
     blocks: int
     columns: int
+    rows: int = 1
 
 
 def accepts(conv: Conv, isa: Isa) -> bool:
@@ -59,19 +63,16 @@ def flat(conv: Conv) -> Conv:
     return replace(conv, source=source, target=target, residual=rest[0] if rest else None)
 
 
-def even(width: int, most: int) -> int:
-    """The width of a tile, at most so many pixels, when a row is cut into as few as can be."""
-    return math.ceil(width / math.ceil(width / most))
-
-
 def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
     """Register blocks that fit."""
     found, conv = [], flat(conv)
     for blocks in FILTERS:
         if conv.target.blocks % blocks:
             continue
-        most = (isa.registers - blocks - 1) // blocks
-        found.append(Schedule(blocks, even(conv.target.width, most)))
+        height, width, most = conv.target.height, conv.target.width, tallest(blocks, isa)
+        found.append(Schedule(blocks, even(width, most)))
+        taller = [n for n in range(2, most // width + 1) if height % n == 0]
+        found += [Schedule(blocks, width, rows) for rows in taller[-1:]]
     return found
 
 
@@ -87,10 +88,15 @@ def workspace(conv: Conv, schedule: Schedule) -> int:
 
 def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:
     """A rough prediction for one sample."""
-    rows, columns = conv.window.kernel
-    weights = 4 * rows * columns * conv.source.channels * conv.target.blocks * isa.lanes
-    block = (schedule.blocks, schedule.columns)
+    weights = 4 * weight_size(conv)
+    block = (schedule.blocks, schedule.columns * schedule.rows)
     return costs.products(conv.macs, conv, block, isa) + costs.far(weights)
+
+
+def weight_size(conv: Conv) -> int:
+    """How many weights there are, in whole blocks of filters."""
+    rows, columns = conv.window.kernel
+    return rows * columns * conv.source.channels * conv.target.blocks * conv.target.lanes
 
 
 def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
@@ -119,39 +125,49 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
     taps = rows * columns * source.lanes * filters
     width = even(target.width, schedule.columns)
     groups, tiles = target.blocks // schedule.blocks, math.ceil(target.width / width)
+    lines = target.height // schedule.rows
 
     def line(n: Value, g: Index, i: Index, run: tuple[Index, Index]) -> None:
         weights = f["w"] + g * (source.blocks * taps)
         outer = g * (schedule.blocks * target.pixel)
 
         def tile(j: Index, width: int) -> None:
-            start = f.settled(window(conv, f["x"], (n, 0, i, j)))
-            sums = _sums(f, conv, (start, weights, f["b"] + outer), width, schedule.blocks)
-            finish(f, conv, sums, (n, g * schedule.blocks, i, j), schedule.blocks)
+            first = i * schedule.rows
+            start = f.settled(window(conv, f["x"], (n, 0, first, j)))
+            block = (schedule.blocks, width, schedule.rows)
+            sums = _sums(f, conv, (start, weights, f["b"] + outer), block)
+            finish(f, conv, sums, (n, g * schedule.blocks, first, j), (schedule.blocks, width))
 
         share.along(f, run, target.width, width, tile)
 
-    share.rows(f, (f["n"], groups), (target.height, tiles), line)
+    if groups * 4 * source.channels * source.height * source.width < 4 * weight_size(conv):
+        # rather every image again for each group of filters than every weight for each image
+        share.rows(f, (groups, f["n"]), (lines, tiles), lambda g, n, *at: line(n, g, *at))
+    else:
+        share.rows(f, (f["n"], groups), (lines, tiles), line)
     return f
 
 
 def _sums(
-    f: Function, conv: Conv, places: tuple[Value, Value, Value], width: int, blocks: int
+    f: Function, conv: Conv, places: tuple[Value, Value, Value], size: tuple[int, int, int]
 ) -> Tile:
-    """The register block: bias, then every channel and tap added."""
-    x, w, b = places
+    """The register block of `size` (registers, columns, rows): bias, and every channel and tap."""
+    (x, w, b), (blocks, width, height) = places, size
     source, lane = conv.source, f.lane
     rows, columns = conv.window.kernel
     row_step = conv.window.dilations[0] * source.row
     column_step = conv.window.dilations[1] * source.pixel
     filters = blocks * conv.target.pixel
-    tap, stride = source.lanes * filters, conv.window.strides[1] * source.pixel
+    tap, (down, along) = source.lanes * filters, conv.window.strides
+    pixels = [
+        i * down * source.row + j * along * source.pixel for i, j in np.ndindex(height, width)
+    ]
 
     def channels(count: int, x: Value, w: Value, sums: Tile) -> Tile:
         for c in range(count):
             held = [f.load(w, lane, c * filters + o * lane.bytes) for o in range(blocks)]
-            for q in range(width):
-                pixel = f.load_spread(x, lane, q * stride + 4 * c)
+            for q, place in enumerate(pixels):
+                pixel = f.load_spread(x, lane, place + 4 * c)
                 for o in range(blocks):
                     at = q * blocks + o
                     sums[at] = f.fma(pixel, held[o], sums[at])
@@ -168,7 +184,7 @@ def _sums(
         return f.loop(0, rows, row, sums)
 
     first = [f.load(b, lane, o * lane.bytes) for o in range(blocks)]
-    sums = [first[o] for _ in range(width) for o in range(blocks)]
+    sums = [first[o] for _ in pixels for o in range(blocks)]
     whole, rest = divmod(source.channels, source.lanes)
 
     def every(c: Value, sums: Tile) -> Tile:

@@ -26,7 +26,8 @@ import numpy as np
 
 from lighten.emit import POINTER, Function, Index, Isa, Value
 from lighten.kernels import costs, products, share
-from lighten.kernels.direct import FILTERS, even
+from lighten.kernels.block import even
+from lighten.kernels.direct import FILTERS
 from lighten.kernels.fft_tile import Transform
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv

@@ -27,16 +27,24 @@ def window(conv: Conv, x: Value, place: Place) -> Value:
     return moved + ((source.halo.top - top) * source.row + (source.halo.left - left) * source.pixel)
 
 
-def finish(f: Function, conv: Conv, sums: Tile, place: Place, blocks: int = 1) -> None:
-    """Store neighbouring pixels of `blocks` registers each, `sums[pixel * blocks + register]`, at
-    `y`: with what lies at `r` added where the convolution has a residual, and activated.
+def finish(
+    f: Function, conv: Conv, sums: Tile, place: Place, shape: tuple[int, int] = (1, 0)
+) -> None:
+    """Store neighbouring pixels at `y`, `shape` (registers of each, how many in a row; 0 for all),
+    as they are in `sums[pixel * registers + register]`: with what lies at `r` added where the
+    convolution has a residual, and activated.
     """
     y = pixel(f["y"], conv.target, place)
     added = None if conv.residual is None else pixel(f["r"], conv.residual, place)
+    blocks, width = shape[0], shape[1] or len(sums)
     for at, total in enumerate(sums):
         (q, o), value = divmod(at, blocks), total
+        i, j = divmod(q, width)
+
+        def within(layout: Blocked, o: int = o, i: int = i, j: int = j) -> int:
+            return o * layout.block + i * layout.row + j * layout.pixel
+
         if added is not None and conv.residual is not None:
-            offset = o * conv.residual.block + q * conv.residual.pixel
-            value = value + f.load(added, f.lane, offset)
+            value = value + f.load(added, f.lane, within(conv.residual))
         stored = FUNCTIONS[conv.activation](f, value)
-        f.store(stored, y, o * conv.target.block + q * conv.target.pixel)
+        f.store(stored, y, within(conv.target))

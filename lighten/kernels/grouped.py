@@ -27,7 +27,8 @@ import numpy as np
 
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import costs, depthwise, direct, share
-from lighten.kernels.direct import FILTERS, even
+from lighten.kernels.block import even
+from lighten.kernels.direct import FILTERS
 from lighten.kernels.finish import finish, window
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv
@@ -142,7 +143,7 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
             start = window(conv, f["x"], (n, 0, i, j))
             block = (schedule.blocks, width)
             sums = _sums(f, conv, (start, w, b), (*read, span), block)
-            finish(f, conv, sums, (n, g * schedule.blocks, i, j), schedule.blocks)
+            finish(f, conv, sums, (n, g * schedule.blocks, i, j), (schedule.blocks, 0))
 
         f.loop(0, full, lambda t, _: tile(t * width, width))
         if rest:

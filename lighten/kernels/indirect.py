@@ -22,7 +22,8 @@ import numpy as np
 
 from lighten.emit import I64, POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import costs, direct, share
-from lighten.kernels.direct import FILTERS, even
+from lighten.kernels.block import even
+from lighten.kernels.direct import FILTERS
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv

@@ -19,9 +19,10 @@ from collections.abc import Callable
 from lighten.emit import I64, POINTER, Function, Isa, Tile, Value, atomic
 
 LINE = 128  # bytes: two lines of cache, since one may be fetched with the other
-ARRIVED, ROUND, GIVE_WAY = 0, LINE, 2 * LINE  # the last: the address of what lets others run
+ARRIVED, ROUND = 0, LINE
+# the address of what lets other threads run, and after how many turns of a waiting loop it is used
+GIVE_WAY, PATIENCE = 2 * LINE, 2 * LINE + 8
 TEAM = 3 * LINE  # bytes of all of them
-PATIENCE = 1000  # turns of a waiting loop before others are let run: some tens of microseconds
 
 
 @functools.cache
@@ -51,10 +52,12 @@ def give_way(f: Function, team: Value) -> None:
 def wait(f: Function, team: Value, over: Callable[[], Value]) -> None:
     """Until it is over, at first without letting go of the core."""
 
-    def turn(counted: Tile) -> tuple[Value, Tile]:
+    def turn(left: Tile) -> tuple[Value, Tile]:
         atomic.pause(f)
-        tired = f.less(f.constant(PATIENCE, I64), counted[0])
-        atomic.when(f, tired, lambda: give_way(f, team))
-        return over(), [counted[0] + 1]
+        atomic.when(f, f.less(left[0], 1), lambda: give_way(f, team))
+        return over(), [left[0] - 1]
 
-    atomic.when(f, over(), lambda: None, lambda: atomic.until(f, turn, [f.constant(0, I64)]))
+    def wait_() -> None:
+        atomic.until(f, turn, [f.load(team, I64, PATIENCE)])
+
+    atomic.when(f, over(), lambda: None, wait_)

@@ -75,6 +75,7 @@ class Conv:
     groups: int = 1
     activation: str = ""
     residual: Blocked | None = None
+    batch: int = 1
 
     @property
     def macs(self) -> int:

@@ -41,16 +41,20 @@ Array = np.ndarray[Any, Any]
 OUTPUTS = {3: (2, 4, 6), 5: (2, 4)}  # taps → m; F(6, 5) errs by 1e-4, too much for float32
 FILTERS = (6, 5, 4, 3, 2, 1)
 CACHE = 1 << 19  # bytes that V and M of one step may take
+MANY = 64  # tiles for which large weights are read once
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """F(outputs, r); registers of filters by tiles in a block; rows of tiles in one step."""
+    """F(outputs, r); registers of filters by tiles in a block; rows of tiles in one step, which may
+    be those of several whole `samples`.
+    """
 
     outputs: int
     blocks: int
     columns: int
     rows: int
+    samples: int = 1
 
 
 @functools.cache
@@ -96,6 +100,10 @@ def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
         for rows in sorted({max(fitting, default=1), down}):
             best = min(_blocks(conv, rows * along, isa), key=_loads)
             found.append(Schedule(outputs, *best, rows))
+        if conv.batch > 1 and down * along <= MANY:
+            samples = min(conv.batch, math.ceil(MANY / (down * along)))
+            best = min(_blocks(conv, samples * down * along, isa), key=_loads)
+            found.append(Schedule(outputs, *best, down, samples))
     return found
 
 
@@ -159,9 +167,12 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
 
 @dataclass(frozen=True)
 class Step:
-    """Some rows of tiles of one sample, from the `first`; V and M lie in `scratch`."""
+    """Some rows of tiles of one sample, from the `first`, or all of several `samples`; V and M lie
+    in `scratch`.
+    """
 
     sample: Value
+    samples: Index
     first: Index
     scratch: Value
     team: Team
@@ -184,6 +195,8 @@ class _Sizes:
     @classmethod
     def of(cls, conv: Conv, schedule: Schedule) -> _Sizes:
         count = schedule.rows * tiles(conv, schedule.outputs)[1]
+        if schedule.samples > 1:  # in whole blocks: what is beyond is multiplied, but never read
+            count = math.ceil(schedule.samples * count / schedule.columns) * schedule.columns
         source, target = conv.source, conv.target
         return cls(
             (schedule.outputs + conv.window.kernel[0] - 1) ** 2,
@@ -199,15 +212,19 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
     f = Function(name, {**dict.fromkeys("xwbrys", POINTER), **share.COUNT}, isa)
     down = tiles(conv, schedule.outputs)[0]
 
+    several = schedule.samples
+
     def step(n: Value, number: Index, scratch: Value, team: Team) -> None:
-        place = Step(n, number * schedule.rows, scratch, team)
+        many = f.least(f["n"] - n * several, several) if several > 1 else 1
+        place = Step(n * several, many, number * schedule.rows, scratch, team)
         _read(f, conv, schedule, place)
         share.meet(f, team)
         _multiply(f, conv, schedule, place)
         share.meet(f, team)
         _write(f, conv, schedule, place)
 
-    extents = (f["n"], down // schedule.rows)
+    count = (f["n"] + (several - 1)) // several
+    extents = (count, down // schedule.rows)
     share.together(f, extents, workspace(conv, schedule), step)
     return f
 
@@ -229,8 +246,10 @@ def _read(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
     along = tiles(conv, schedule.outputs)[1]
 
     def row(c: Index, i: Index) -> None:
+        n, first = _row(conv, schedule, step, i)
+
         def tile(j: Value, _: Tile) -> None:
-            at = (step.sample, c, (step.first + i) * schedule.outputs, j * schedule.outputs)
+            at = (n, c, first * schedule.outputs, j * schedule.outputs)
             x = window(conv, f["x"], at)
             grid = [
                 [f.load(x, f.lane, a * source.row + b * source.pixel) for b in range(size)]
@@ -243,7 +262,16 @@ def _read(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
 
         f.loop(0, along, tile)
 
-    share.each(f, (source.blocks, schedule.rows), row, step.team)
+    share.each(f, (source.blocks, step.samples * schedule.rows), row, step.team)
+
+
+def _row(conv: Conv, schedule: Schedule, step: Step, i: Index) -> tuple[Value, Index]:
+    """The sample of row of tiles number i of a step, and the row's number in it."""
+    if schedule.samples == 1:
+        return step.sample, step.first + i
+    down = schedule.rows
+    number = i // down
+    return step.sample + number, i - number * down
 
 
 def _multiply(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
@@ -284,6 +312,10 @@ def _multiply(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
                 f.store(value, results, o * sizes.tiles * target.pixel + q * target.pixel)
 
         full, over = divmod(sizes.tiles, schedule.columns)
+        if schedule.samples > 1:
+            count = step.samples * (schedule.rows * tiles(conv, schedule.outputs)[1])
+            f.loop(0, count, lambda t, _: tile(t, schedule.columns), step=schedule.columns)
+            return
         f.loop(0, full, lambda t, _: tile(t * schedule.columns, schedule.columns))
         if over:
             tile(full * schedule.columns, over)
@@ -302,13 +334,14 @@ def _write(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
         bias = f.load(f["b"] + k * target.pixel, f.lane)
         sums = step.scratch + k * (sizes.tiles * target.pixel) + sizes.products * sizes.read
 
-        def tile(i: Index, j: Index, height: int, width: int) -> None:
+        def tile(place: tuple[Index, Value, Index], j: Index, height: int, width: int) -> None:
+            i, n, number = place
             held = sums + (i * along + j) * target.pixel
             grid = [
                 [f.load(held, f.lane, (a * size + b) * sizes.made) for b in range(size)]
                 for a in range(size)
             ]
-            at = (step.sample, k, (step.first + i) * m, j * m)
+            at = (n, k, number * m, j * m)
             y = pixel(f["y"], target, at)
             for a, values in enumerate(_transformed(f, line, grid)[:height]):
                 for b, value in enumerate(values[:width]):
@@ -321,13 +354,24 @@ def _write(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
                     f.store(stored, y, a * target.row + b * target.pixel)
 
         def row(i: Index, height: int) -> None:
-            f.loop(0, along - 1, lambda j, _: tile(i, j, height, m))
-            tile(i, along - 1, height, right)
+            place = (i, *_row(conv, schedule, step, i))
+            f.loop(0, along - 1, lambda j, _: tile(place, j, height, m))
+            tile(place, along - 1, height, right)
 
-        inside = down - 1 - step.first if low < m else end  # rows of this step that do not
-        if down > 1 or low == m:
+        def either(i: Value) -> None:
+            """Whole, or the last row of its image."""
+            number = _row(conv, schedule, step, i)[1]
+            last = i - number + (down - 1)
+            f.loop(i, f.least(i + 1, last), lambda i, _: row(i, m))
+            f.loop(f.most(i, last), i + 1, lambda i, _: row(i, low))
+
+        if low == m or down == 1:
+            f.loop(begin, end, lambda i, _: row(i, low))
+        elif schedule.samples == 1:
+            inside = down - 1 - step.first  # rows of this step that do not stick out
             f.loop(begin, f.least(end, inside), lambda i, _: row(i, m))
-        if low < m:
             f.loop(f.most(begin, inside), end, lambda i, _: row(i, low))
+        else:
+            f.loop(begin, end, lambda i, _: either(i))
 
-    share.spans(f, (target.blocks, schedule.rows), block, step.team)
+    share.spans(f, (target.blocks, step.samples * schedule.rows), block, step.team)

@@ -23,7 +23,8 @@ import numpy as np
 from lighten.algebra.straight_line import StraightLine, run
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import costs, products, share
-from lighten.kernels.direct import FILTERS, even
+from lighten.kernels.block import even
+from lighten.kernels.direct import FILTERS
 from lighten.kernels.finish import pixel, window
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
