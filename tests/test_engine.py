@@ -124,7 +124,7 @@ def test_larger_batches_have_kernels_of_their_own() -> None:
     network = Native().compile(lower(net.eval(), torch.from_numpy(x[:2])))
     many = network.plan.for_many()
     assert many is not None, "no kernel for many samples was chosen"
-    assert any("samples=8" in choice.name for choice in many.chosen.values())
+    assert all("samples=1)" not in choice.name for choice in many.chosen.values())
     wanted = net.double()(torch.from_numpy(x).double()).detach().numpy()
     for count in (1, 4, 37):
         assert error(network(x[:count])[0], wanted[:count]) < BOUND
