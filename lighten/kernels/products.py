@@ -9,19 +9,24 @@ register of filters and a spread number of each tile.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lighten.emit import Function, Index, Tile, Value
+from lighten.kernels.block import LINE
 from lighten.kernels.shapes import Conv
 
 
 @dataclass(frozen=True)
 class Block:
-    """The register block, and how many tiles there are."""
+    """The register block, how many tiles there are, and whether the filters come from `far`: then
+    each pass over a group of them asks for a part of the next.
+    """
 
     blocks: int
     columns: int
     tiles: int
+    far: bool = False
 
 
 def groups(conv: Conv, block: Block) -> int:
@@ -30,34 +35,62 @@ def groups(conv: Conv, block: Block) -> int:
 
 
 def multiply(
-    f: Function, conv: Conv, block: Block, places: tuple[Value, Value, Value], g: Index
+    f: Function,
+    conv: Conv,
+    block: Block,
+    places: tuple[Value, Value, Value],
+    g: Index,
+    count: Index | None = None,
 ) -> None:
     """One group of filters. V is `[channel block, tile, lane]`, U `[group of filters, channel,
-    filter]`, M as V.
+    filter]`, M as V. Of the tiles only the first `count`, in whole register blocks, if it is given.
     """
     (v, u, m), source, target = places, conv.source, conv.target
-    held = u + g * (source.blocks * source.lanes * block.blocks * target.pixel)
+    size = source.blocks * source.lanes * block.blocks * target.pixel
+    held = u + g * size
     made = m + g * (block.blocks * block.tiles * target.pixel)
 
     def tile(t: Index, width: int) -> None:
-        sums = _sums(f, conv, block, (v + t * source.pixel, held), width)
+        soon = _next(held + size, size, conv, block, t) if block.far else None
+        sums = _sums(f, conv, block, (v + t * source.pixel, held, soon), width)
         for at, value in enumerate(sums):
             q, o = divmod(at, block.blocks)
             to = made + t * target.pixel
             f.store(value, to, (o * block.tiles + q) * target.pixel)
 
+    if count is not None:
+        f.loop(0, count, lambda t, _: tile(t, block.columns), step=block.columns)
+        return
     full, over = divmod(block.tiles, block.columns)
     f.loop(0, full, lambda t, _: tile(t * block.columns, block.columns))
     if over:
         tile(full * block.columns, over)
 
 
-def _sums(f: Function, conv: Conv, block: Block, places: tuple[Value, Value], width: int) -> Tile:
-    (v, u), source, blocks = places, conv.source, block.blocks
+def _lines(size: int, conv: Conv, block: Block) -> int:
+    """Lines of the next group to ask for with each block of channels of each pass over this one."""
+    passes = math.ceil(block.tiles / block.columns)
+    return math.ceil(size / LINE / passes / conv.source.blocks)
+
+
+def _next(start: Value, size: int, conv: Conv, block: Block, t: Index) -> Value:
+    """From where on the pass that begins at tile t asks for lines."""
+    part = _lines(size, conv, block) * LINE * conv.source.blocks
+    return start + (t // block.columns) * part
+
+
+def _sums(
+    f: Function, conv: Conv, block: Block, places: tuple[Value, Value, Value | None], width: int
+) -> Tile:
+    (v, u, soon), source, blocks = places, conv.source, block.blocks
     filters = blocks * conv.target.pixel
+    lines = _lines(source.blocks * source.lanes * filters, conv, block)
 
     def channels(count: int, c: Index, sums: Tile) -> Tile:
         seen, weights = v + c * (block.tiles * source.pixel), u + c * (source.lanes * filters)
+        if soon is not None:
+            for line in range(lines):
+                f.prefetch(soon + c * (lines * LINE) + line * LINE)
         for lane in range(count):
             loaded = [
                 f.load(weights, f.lane, lane * filters + o * f.lane.bytes) for o in range(blocks)

@@ -30,7 +30,7 @@ import numpy as np
 from lighten.algebra.straight_line import StraightLine, run, schedule
 from lighten.algebra.winograd import Winograd, winograd
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
-from lighten.kernels import costs, share
+from lighten.kernels import costs, products, share
 from lighten.kernels.finish import pixel, window
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Halo
@@ -277,51 +277,19 @@ def _row(conv: Conv, schedule: Schedule, step: Step, i: Index) -> tuple[Value, I
 
 def _multiply(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
     """2: the matrices of every product, M = V · U."""
-    sizes, source, target = _Sizes.of(conv, schedule), conv.source, conv.target
-    filters = schedule.blocks * target.pixel
-    plane = sizes.tiles * source.pixel
-    whole, rest = divmod(source.channels, source.lanes)
+    sizes = _Sizes.of(conv, schedule)
+    far = sizes.products * sizes.weights > costs.NEAR
+    block = products.Block(schedule.blocks, schedule.columns, sizes.tiles, far)
+    count = None
+    if schedule.samples > 1:
+        count = step.samples * (schedule.rows * tiles(conv, schedule.outputs)[1])
 
     def group(p: Index, g: Index) -> None:
         v = step.scratch + p * sizes.read
         m = step.scratch + p * sizes.made + sizes.products * sizes.read
-        held = f["w"] + p * sizes.weights + g * (source.blocks * source.lanes * filters)
+        products.multiply(f, conv, block, (v, f["w"] + p * sizes.weights, m), g, count)
 
-        def tile(t: Index, width: int) -> None:
-            def channels(count: int, c: Index, sums: Tile) -> Tile:
-                seen = v + c * plane + t * source.pixel
-                weights = held + c * (source.lanes * filters)
-                for lane in range(count):
-                    loaded = [
-                        f.load(weights, f.lane, lane * filters + o * f.lane.bytes)
-                        for o in range(schedule.blocks)
-                    ]
-                    for q in range(width):
-                        one = f.load_spread(seen, f.lane, q * source.pixel + 4 * lane)
-                        for o in range(schedule.blocks):
-                            at = q * schedule.blocks + o
-                            sums[at] = f.fma(one, loaded[o], sums[at])
-                return sums
-
-            sums = [f.zero(f.lane)] * (width * schedule.blocks)
-            sums = f.loop(0, whole, lambda c, sums: channels(source.lanes, c, sums), sums)
-            if rest:
-                sums = channels(rest, whole, sums)
-            results = m + g * (schedule.blocks * sizes.tiles * target.pixel) + t * target.pixel
-            for at, value in enumerate(sums):
-                q, o = divmod(at, schedule.blocks)
-                f.store(value, results, o * sizes.tiles * target.pixel + q * target.pixel)
-
-        full, over = divmod(sizes.tiles, schedule.columns)
-        if schedule.samples > 1:
-            count = step.samples * (schedule.rows * tiles(conv, schedule.outputs)[1])
-            f.loop(0, count, lambda t, _: tile(t, schedule.columns), step=schedule.columns)
-            return
-        f.loop(0, full, lambda t, _: tile(t * schedule.columns, schedule.columns))
-        if over:
-            tile(full * schedule.columns, over)
-
-    share.each(f, (sizes.products, target.blocks // schedule.blocks), group, step.team)
+    share.each(f, (sizes.products, products.groups(conv, block)), group, step.team)
 
 
 def _write(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
