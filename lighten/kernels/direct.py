@@ -27,7 +27,7 @@ import numpy as np
 
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import costs, share
-from lighten.kernels.block import even, tallest
+from lighten.kernels.block import LINE, Ahead, even, tallest
 from lighten.kernels.finish import finish, window
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv, Window
@@ -94,6 +94,15 @@ def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:
     return costs.products(conv.macs, conv, block, isa) + costs.far(weights) / shared
 
 
+def asked_for(conv: Conv, schedule: Schedule, passes: int) -> int:
+    """How many lines of the next group's filters are asked for with each tap of each block of
+    channels, in so many passes over this group's; 0 where the filters are few or the passes many.
+    """
+    lines = conv.source.lanes * schedule.blocks * conv.target.pixel // LINE
+    far = 4 * weight_size(conv) > costs.NEAR and passes <= lines
+    return math.ceil(lines / passes) if far else 0
+
+
 def weights_first(conv: Conv, schedule: Schedule) -> bool:
     """Whether a group of filters passes over all samples before the next does: every image is read
     again for each group, but every weight only once.
@@ -135,6 +144,15 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
     width = even(target.width, schedule.columns)
     groups, tiles = target.blocks // schedule.blocks, math.ceil(target.width / width)
     lines = target.height // schedule.rows
+    ahead = asked_for(conv, schedule, lines * tiles)
+
+    def soon(weights: Value, i: Index, j: Index) -> Ahead | None:
+        """The part of the next group's filters that this tile asks for."""
+        if not ahead:
+            return None
+        number = i * tiles + (j // width if tiles > 1 else 0)
+        part = ahead * LINE * source.blocks * rows * columns
+        return Ahead(weights + source.blocks * taps + number * part, ahead)
 
     def line(n: Value, g: Index, i: Index, run: tuple[Index, Index]) -> None:
         weights = f["w"] + g * (source.blocks * taps)
@@ -144,7 +162,8 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
             first = i * schedule.rows
             start = f.settled(window(conv, f["x"], (n, 0, first, j)))
             block = (schedule.blocks, width, schedule.rows)
-            sums = _sums(f, conv, (start, weights, f["b"] + outer), block)
+            places = (start, weights, f["b"] + outer)
+            sums = _sums(f, conv, places, block, soon(weights, i, j))
             finish(f, conv, sums, (n, g * schedule.blocks, first, j), (schedule.blocks, width))
 
         share.along(f, run, target.width, width, tile)
@@ -157,7 +176,11 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
 
 
 def _sums(
-    f: Function, conv: Conv, places: tuple[Value, Value, Value], size: tuple[int, int, int]
+    f: Function,
+    conv: Conv,
+    places: tuple[Value, Value, Value],
+    size: tuple[int, int, int],
+    ahead: Ahead | None,
 ) -> Tile:
     """The register block of `size` (registers, columns, rows): bias, and every channel and tap."""
     (x, w, b), (blocks, width, height) = places, size
@@ -181,9 +204,18 @@ def _sums(
                     sums[at] = f.fma(pixel, held[o], sums[at])
         return sums
 
-    def block(count: int, x: Value, w: Value, sums: Tile) -> Tile:
+    def ask(number: Index) -> None:
+        if ahead is not None:
+            start = ahead.pointer + number * (ahead.lines * LINE)
+            for line in range(ahead.lines):
+                f.prefetch(start + line * LINE)
+
+    def block(count: int, place: tuple[Value, Value, Index], sums: Tile) -> Tile:
+        x, w, first = place
+
         def row(r: Value, sums: Tile) -> Tile:
             def column(s: Value, sums: Tile) -> Tile:
+                ask(first + r * columns + s)
                 return channels(count, x_row + s * column_step, w_row + s * tap, sums)
 
             x_row, w_row = x + r * row_step, w + r * (columns * tap)
@@ -196,12 +228,13 @@ def _sums(
     whole, rest = divmod(source.channels, source.lanes)
 
     def every(c: Value, sums: Tile) -> Tile:
-        return block(source.lanes, x + c * source.block, w + c * (rows * columns * tap), sums)
+        place = (x + c * source.block, w + c * (rows * columns * tap), c * (rows * columns))
+        return block(source.lanes, place, sums)
 
     sums = f.loop(0, whole, every, sums)
     if rest:
-        last = x + whole * source.block, w + whole * (rows * columns * tap)
-        sums = block(rest, *last, sums)
+        taps = whole * rows * columns
+        sums = block(rest, (x + whole * source.block, w + taps * tap, taps), sums)
     return sums
 
 
