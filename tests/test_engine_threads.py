@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -95,24 +96,26 @@ def test_many_random_programs_give_the_same_bits() -> None:
 def ahead(program: Program) -> None:
     """One part does all steps up to the next meeting before another begins, in either order.
 
-    As many samples as parts: what parts would do together, each does for a sample of its own.
+    There are samples for each part: what parts would do together, each does for its own.
     """
     made, parts = plan(program, host()), 2
-    network, x = Network(made, parts), noise(program, parts)
+    schedules = [choice.schedule for choice in made.chosen.values()]
+    count = parts * math.lcm(*(getattr(schedule, "samples", 1) for schedule in schedules))
+    network, x = Network(made, parts), noise(program, count)
     wanted = Network(made)(*x)
     for order in ((0, 1), (1, 0)):
-        arena = network._taken(parts)
+        arena = network._taken(count)
         arena.view(np.float32)[...] = np.nan
-        network._enter(x, arena, parts)
+        network._enter(x, arena, count)
         for group in meetings(network):
             if not isinstance(made.steps[group[0]], Step):
-                network._interpret(made.steps[group[0]], arena, parts)
+                network._interpret(made.steps[group[0]], arena, count)
                 continue
             for part in order:
                 for at in group:
                     call = network._calls[f"step{at}"]
-                    call(address(arena), network._weights_at, parts, part, parts, None)
-        for found, right in zip(network._left(arena, parts), wanted, strict=True):
+                    call(address(arena), network._weights_at, count, part, parts, None)
+        for found, right in zip(network._left(arena, count), wanted, strict=True):
             np.testing.assert_array_equal(found, right)
 
 
