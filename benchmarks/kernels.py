@@ -37,6 +37,7 @@ CASES = {
     "144 · 56², depthwise": (144, (56, 56), (3, 3), 144),
     "128 · 28², 3 × 3, 32 groups": (128, (28, 28), (3, 3), 32),
     "96 · 28², 3 × 3, 4 groups": (96, (28, 28), (3, 3), 4),
+    "128 · 28², 3 × 3, 4 groups": (128, (28, 28), (3, 3), 4),
     "64 · 56² · 64, 5 × 5": (64, (56, 56), (5, 5), 1),
     "64 · 56² · 64, 7 × 7": (64, (56, 56), (7, 7), 1),
     "64 · 32², depthwise 31 × 31": (64, (32, 32), (31, 31), 64),
@@ -83,7 +84,7 @@ def measured(name: str) -> tuple[common.Row, list[str]]:
 
 
 COLUMNS = (
-    *("direct", "indirect", "depthwise", "permuted", "grouped"),
+    *("direct", "indirect", "depthwise", "permuted", "grouped", "split"),
     *("F(2)", "F(4)", "F(6)", "FFT"),
 )
 

@@ -1,10 +1,11 @@
 """How well does the latency model predict variants of ResNet-20 that it has not seen?
 
-python benchmarks/latency_model.py [--backend openvino]
+python benchmarks/latency_model.py [--backend openvino, native, …]
 python benchmarks/latency_model.py --quick      fewer variants and recipes
 
-Recipes are drawn uniformly over keep ratios 0.2–1 (one per group) and int8 (all layers or none)
-and timed whole; the error is the mean of |predicted − measured| / measured, and the aim is 15 %.
+Recipes are drawn uniformly over keep ratios 0.2–1 (one per group) and, where the backend runs it,
+int8 (all layers or none), and timed whole; the error is the mean of |predicted − measured| /
+measured, and the aim is 15 %, for our own engine 10 %.
 The peer is what is usually done: time in proportion to MACs, one line for fp32 and one for int8,
 fitted to the same measurements. Weights are drawn at random: time does not depend on them.
 """
@@ -20,10 +21,10 @@ import common
 import numpy as np
 import torch
 
-from lighten import techniques, zoo
+from lighten import zoo
 from lighten.backends import get
 from lighten.core.protocols import Backend
-from lighten.core.recipe import Recipe
+from lighten.core.recipe import Edit, Recipe
 from lighten.measure import latency
 from lighten.network import Graph, lower, trace
 from lighten.program import cost, to_onnx
@@ -32,7 +33,8 @@ from lighten.search import predict
 from lighten.search.dependence import first_slices
 from lighten.search.options import Options
 
-RECIPES, AIM = 30, 15.0  # percent
+RECIPES = 30
+AIM, AIMS = 15.0, {"native": 10.0}  # percent
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,9 @@ class Bench:
         return lower(module, torch.zeros(2, 3, 32, 32))
 
 
-def unseen(graph: Graph, seed: int, count: int) -> list[Recipe]:
-    """Recipes uniform over keep ratios 0.2–1 per group, and int8 or not."""
+def unseen(graph: Graph, seed: int, count: int, eight: Sequence[Edit]) -> list[Recipe]:
+    """Recipes uniform over keep ratios 0.2–1 per group, and int8 (`eight`) or not."""
     rng = np.random.default_rng([seed, 1])
-    eight = techniques.everywhere("quantize", graph)
     found = []
     for _ in range(count):
         ratios = rng.uniform(0.2, 1.0, len(graph.groups))
@@ -82,12 +83,19 @@ def by_macs(bench: Bench, recipes: Sequence[Recipe], programs: Sequence[Program]
     """What a line through (MACs, time) of the same variants predicts, one for each format."""
     lines = {}
     for eight in (False, True):
-        seen = [v for v in bench.known.values() if _mostly_int8(v["shapes"]) == eight]
+        seen = [v for v in _variants(bench) if _mostly_int8(v["shapes"]) == eight]
+        if not seen:
+            continue
         work = np.array([sum(fields[3] for fields in v["shapes"].values()) for v in seen])
         design = np.stack([work, np.ones(len(seen))], axis=1)
         lines[eight], *_ = np.linalg.lstsq(design, [v["total"] for v in seen], rcond=None)
     pairs = zip(recipes, programs, strict=True)
     return [float(np.dot(lines[bool(r.by("quantize"))], (cost.macs(p), 1))) for r, p in pairs]
+
+
+def _variants(bench: Bench) -> list[dict[str, Any]]:
+    """What was measured of each, the whole network first."""
+    return [found for found in bench.known.values() if isinstance(found, dict)]
 
 
 def _mostly_int8(found: dict[str, Any]) -> bool:
@@ -106,10 +114,10 @@ def run(backend: str, quick: bool, threads: int, seed: int) -> list[common.Row]:
     model = predict.measure(bench, 24 if quick else predict.VARIANTS)
     seconds = time.monotonic() - began
     print(f"built in {seconds:.0f} s; it fits its own measurements to {model.residual:.1%}")
-    recipes = unseen(graph, seed, 10 if quick else RECIPES)
+    recipes = unseen(graph, seed, 10 if quick else RECIPES, predict.eight(bench))
     programs = [predict.builder(bench)(recipe) for recipe in recipes]
     whole = bench.backend.compile(predict.builder(bench)(Recipe()), threads)
-    base = next(iter(bench.known.values()))["total"]  # the whole network was timed first
+    base = _variants(bench)[0]["total"]  # the whole network was timed first
     times = []
     for program in programs:
         pair = {"it": bench.backend.compile(program, threads), "whole": whole}
@@ -149,7 +157,7 @@ def main() -> None:
     ]
     table = common.markdown(["recipes", "mean error", "time by MACs"], lines)
     common.publish("latency_model", given, rows, table)
-    raise SystemExit(rows[-1]["ours"] > AIM)
+    raise SystemExit(rows[-1]["ours"] > AIMS.get(given.backend, AIM))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lighten import backends
+from lighten.core.files import write_bytes, write_text
 from lighten.core.progress import Progress, silent
 from lighten.core.protocols import Backend, Executable
 from lighten.errors import InputError, LightenError
@@ -81,6 +84,8 @@ def bench(
 def explain(subject: Subject, batch: int = 1, threads: int = 1) -> dict[str, Any]:
     """Op by op: the kernel that runs it in our engine, milliseconds, how fast that is."""
     from lighten.backends.native import Native
+    from lighten.engine import ceiling, tuning
+    from lighten.engine.explain import error
     from lighten.engine.explain import explain as told
 
     backends.check_threads(threads)
@@ -96,8 +101,29 @@ def explain(subject: Subject, batch: int = 1, threads: int = 1) -> dict[str, Any
         "interpreted": len(run.plan.interpreted),
         "planned": len(run.program.ops),
         "arena": run.arena_bytes(batch),
+        "ceiling_gflops": ceiling.gflops(run.plan.isa),
+        "error": error(run, subject.program, inputs),
+        "tolerance": tuning.TOLERANCE,
         "ops": [asdict(op) for op in told(run, inputs)],
     }
+
+
+def write_object(program: Program, model: str, cpu: str, out: Path) -> tuple[Path, Path]:
+    """A program as an object file and its header, for this processor or the one named; `out` is a
+    file that ends in .o, or a folder.
+    """
+    from lighten.emit.target import target
+    from lighten.engine.object_file import identifier, object_file
+
+    named = out.suffix == ".o"
+    name = identifier(
+        out.stem if named else Path(model.removeprefix("zoo:").partition("?")[0]).stem
+    )
+    file = out if named else out / f"{name}.o"
+    made = object_file(program, name, target(cpu))
+    write_bytes(file, made.code)
+    write_text(file.with_suffix(".h"), made.header)
+    return file, file.with_suffix(".h")
 
 
 def tune(program: Program, seconds: float, progress: Progress = silent) -> tuple[int, int]:
@@ -202,18 +228,40 @@ def _sensitivity(subject: Subject, graph: Any, progress: Progress) -> Mapping[st
 
 
 def doctor() -> dict[str, Any]:
-    """This machine, what is installed, and how to install what is not."""
-    from lighten.core.files import cache_dir
-
+    """This machine, what is installed, how to install what is not, and our engine's state."""
     device = {k: _short(v) for k, v in probe.probe().as_dict().items() if v not in ("", 0.0, [])}
     states = {}
     for name, row in backends.TABLE.items():
         here = name in backends.available()
         states[name] = "ready" if here else f"pip install 'lighten[{row.extra}]'"
     return {
-        "device": {**device, "cache": str(cache_dir())},
+        "device": device,
         "versions": installed.versions(),
         "backends": states,
+        "engine": _engine() if "native" in backends.available() else {},
+    }
+
+
+def _engine() -> dict[str, Any]:
+    """What our engine emits code for, and the objects and timings that it keeps."""
+    from lighten.emit import cache, host, isa, llvm_version
+    from lighten.engine import tuning
+
+    try:
+        instructions = host().name
+    except InputError as problem:
+        instructions = problem.message
+    kept = cache.state()
+    return {
+        "instruction set": instructions,
+        "narrowed by LIGHTEN_ISA": os.environ.get(isa.VARIABLE, "") or "no",
+        "LLVM": llvm_version(),
+        "cache": kept.folder or "none",
+        "from LIGHTEN_CACHE": "yes" if os.environ.get("LIGHTEN_CACHE") else "no",
+        "can be written": kept.problem or "yes",
+        "objects": kept.objects,
+        "bytes": kept.bytes,
+        "timed convolutions": tuning.timed(),
     }
 
 

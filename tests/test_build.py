@@ -51,6 +51,9 @@ def test_explain_names_kernels_times_and_what_is_interpreted(built: Path, tmp_pa
     parts = sum(op["milliseconds"] for op in found["ops"])
     assert 0.2 * found["milliseconds"] < parts < 5 * found["milliseconds"]
     assert sum(op["macs"] for op in found["ops"]) == pytest.approx(40.55e6, rel=0.01)
+    layer = next(op for op in found["ops"] if op["op"] == "layer1.0.conv1")
+    assert layer["ceiling"] == pytest.approx(layer["gflops"] / found["ceiling_gflops"])
+    assert 0 < found["error"] < 1e-4 and "of those in float64" in done.output
 
 
 def test_explain_tells_what_tuning_found(
@@ -59,10 +62,13 @@ def test_explain_tells_what_tuning_found(
     monkeypatch.setenv("LIGHTEN_CACHE", str(tmp_path))
     told = tmp_path / "told.json"
     assert CliRunner().invoke(app, ["tune", str(built), "--time", "60s"]).exit_code == 0
-    done = CliRunner().invoke(app, ["explain", str(built), "--json", str(told)])
+    done = CliRunner().invoke(app, ["explain", str(built), "--tried", "--json", str(told)])
     assert done.exit_code == 0, done.output
+    assert "What was timed" in done.output and "chosen" in done.output
     layer = next(op for op in json.loads(told.read_text())["ops"] if op["op"] == "layer1.0.conv1")
     assert 0 < layer["error"] < 1e-4 and len(layer["tried"]) > 3
+    mine = next(one for one in layer["tried"] if one["name"] == layer["chosen"])
+    assert mine["milliseconds"] == min(one["milliseconds"] for one in layer["tried"])
 
 
 def test_bench_runs_it_beside_the_others(built: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lighten.program import Builder, Program, interpret
 from tests.test_emit import HERE
 
 Draw = Callable[[Builder, random.Random], str]
-QUICK, MANY = 6, 200
+QUICK, MANY = 8, 200
 
 
 def weight(b: Builder, *shape: int) -> str:
@@ -24,9 +24,14 @@ def weight(b: Builder, *shape: int) -> str:
 
 
 def image(b: Builder, r: random.Random, channels: int, least: tuple[int, ...]) -> str:
-    """An input, or what a function made of it, at least so large."""
+    """An input, or what a function or a convolution made of it, at least so large."""
     x = b.input("x", (channels, *(extent + r.randint(0, 7) for extent in least)))
-    return b.op("unary", x, function="relu") if r.random() < 0.5 and len(least) < 3 else x
+    rank, kind = len(least), r.randrange(3)
+    if kind == 2 and 1 <= rank <= 2:  # lies in blocks
+        how = {"strides": (1,) * rank, "dilations": (1,) * rank, "pads": (0,) * 2 * rank}
+        w = weight(b, channels, channels, *(1,) * rank)
+        return b.op("conv", x, w, groups=1, activation="", **how)
+    return x if kind else b.op("unary", x, function="relu")
 
 
 def numbers(r: random.Random, rank: int, *choices: int) -> tuple[int, ...]:
@@ -90,7 +95,7 @@ def pooled(b: Builder, r: random.Random, ranks: tuple[int, ...] = (1, 2, 2)) -> 
     rank = r.choice(ranks)
     how = {"strides": numbers(r, rank, 1, 2, 3), "dilations": numbers(r, rank, 1, 1, 2)}
     how["kernel"] = numbers(r, rank, 2, 3)
-    flags = {"ceil": r.random() < 0.6, "include_pad": r.random() < 0.6}
+    flags = {"ceil": r.random() < 0.8, "include_pad": r.random() < 0.8}
     function = r.choice(("max", "average", "average"))
     least, pads = (5,) * rank, numbers(r, 2 * rank, 0, 1)
     x = image(b, r, r.randint(1, 20), least)
@@ -150,7 +155,9 @@ DRAWS: dict[str, Draw] = {
 
 
 def agrees(program: Program, isa: str, seed: int) -> None:
-    """Nothing is interpreted, and the answers are right: on a clean arena, and on a used one."""
+    """Nothing is interpreted, and the answers are right: on a clean arena, on a used one, and by
+    several threads.
+    """
     x = [
         np.random.default_rng(seed).normal(size=(2, *program.values[name].shape))
         for name in program.inputs
@@ -165,6 +172,8 @@ def agrees(program: Program, isa: str, seed: int) -> None:
     assert np.abs(once - exact).max() / scale < 1e-5, (seed, program.ops)
     network._arenas[0].view(np.float32)[...] = np.nan
     np.testing.assert_array_equal(network(*given)[0], once)
+    (together,) = Network(network.plan, threads=2)(*given)
+    np.testing.assert_array_equal(together, once)
 
 
 def drawn(what: str, seed: int) -> Program:

@@ -64,7 +64,7 @@ def observed(bench: Bench, seed: int, count: int) -> list[Observation]:
     rng = np.random.default_rng(seed)
     build = predict.builder(bench)
     found = []
-    for i, recipe in enumerate(predict.draw(bench.graph, seed, count)):
+    for i, recipe in enumerate(predict.draw(bench.graph, seed, count, predict.eight(bench))):
         ops = shapes(build(recipe))
         times = {name: law(shape) for name, shape in ops.items()}
         total = (0.02 + sum(times.values())) * float(rng.normal(1, 0.005))
@@ -166,8 +166,8 @@ def test_measure_writes_down_and_replays(
 
 
 def test_draw_covers_ratios_and_formats(bench: Bench) -> None:
-    recipes = predict.draw(bench.graph, 0, 40)
-    assert recipes == predict.draw(bench.graph, 0, 40)
+    recipes = predict.draw(bench.graph, 0, 40, predict.eight(bench))
+    assert recipes == predict.draw(bench.graph, 0, 40, predict.eight(bench))
     assert recipes[0] == Recipe().without_training()
     layers = len(techniques.everywhere("quantize", bench.graph))
     eights = [len(recipe.by("quantize")) for recipe in recipes]

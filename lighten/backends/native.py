@@ -5,10 +5,32 @@ It runs float networks; int8 is refused by name.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+
+def code_digest(program: Any) -> str:
+    """Sixteen digits for what the engine makes of a program here: others once its kernels, what was
+    tuned, the instruction set or LLVM are others.
+    """
+    from lighten.emit import host, llvm_version
+    from lighten.emit.function import module
+    from lighten.engine import Network, plan
+
+    kernels, entries = Network(plan(program, host()), compiled=False).functions()
+    text = module([*kernels, *entries.values()]) if entries else ""
+    return hashlib.sha256(f"{llvm_version()} {text}".encode()).hexdigest()[:16]
+
+
+def interpreted(program: Any) -> tuple[str, ...]:
+    """The ops that the engine leaves to the reference interpreter, by name."""
+    from lighten.emit import host
+    from lighten.engine import plan
+
+    return plan(program, host()).interpreted
 
 
 class Native:

@@ -9,11 +9,11 @@ import typer
 
 from lighten.cli import options as opt
 from lighten.cli import show
+from lighten.errors import InputError
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="a .lighten or .onnx file, a NETWORK, a run's folder")
 ]
-File = Annotated[Path, typer.Option("-o", "--out", help="the file that is written")]
 
 
 def build(
@@ -27,22 +27,39 @@ def build(
     tune: Annotated[
         str | None, typer.Option("--tune", help="also time kernels, at most so long: 10s, 1m")
     ] = None,
-    out: File = Path("model.lighten"),
+    object: Annotated[
+        bool, typer.Option("--object", help="write a C object file and header instead")
+    ] = False,
+    cpu: Annotated[
+        str | None, typer.Option("--cpu", help="with --object: avx2, neon, znver4, … (this one)")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="the file, or with --object also a folder")
+    ] = None,
 ) -> None:
-    """Write MODEL as one safe file that the engine runs, without torch or its class.
+    """Write MODEL as one safe file that the engine runs, without torch or its class; or as an
+    object file to link into a program without Python.
 
     Example: [bold]lighten build zoo:resnet20 --weights w.safetensors -o model.lighten[/]
     """
     from lighten import inspection, store
     from lighten.subject import open_model
 
+    if cpu and not object:
+        raise InputError("--cpu says what an object file is for, but --object is not given.")
     data = opt.with_tokenizer(data, vocab, model, weights) if data else None
     limit = opt.seconds(tune) if tune else 0.0
     with show.progress() as progress:
         program = open_model(model, weights, data, 0, progress, input).program
-        store.save(program, out)
         if limit:
             inspection.tune(program, limit, progress)
+        if object:
+            file, header = inspection.write_object(program, model, cpu or "", out or Path())
+            sizes = f"{file.stat().st_size / 1e3:,.0f} kB"
+            show.said(f"{file}: {len(program.ops)} ops, {sizes}; {header} declares it")
+            return
+        out = out or Path("model.lighten")
+        store.save(program, out)
     show.said(f"{out}: {len(program.ops)} ops, {out.stat().st_size / 1e3:,.0f} kB")
 
 
@@ -78,11 +95,15 @@ def explain(
     batch: opt.BatchSize = 1,
     threads: opt.Threads = 1,
     input: opt.InputShape = None,
+    tried: Annotated[
+        bool, typer.Option("--tried", help="also show every kernel that was timed for each op")
+    ] = False,
     json: opt.JsonFile = None,
 ) -> None:
-    """Show, op by op, which kernel runs it, how long it takes and how fast that is.
+    """Show, op by op, which kernel runs it, how long it takes and how near that is to the core's
+    ceiling of multiply-adds.
 
-    Example: [bold]lighten explain model.lighten[/]
+    Example: [bold]lighten explain model.lighten --tried[/]
     """
     from lighten import inspection
     from lighten.subject import open_model
@@ -98,6 +119,7 @@ def explain(
             row["schedule"],
             f"{row['milliseconds']:.4f}",
             f"{row['gflops']:.0f}" if row["gflops"] else "",
+            f"{100 * row['ceiling']:.0f} %" if row["gflops"] else "",
             f"{row['error']:.0e}" if row["error"] is not None else "",
             _second(row),
         )
@@ -105,12 +127,32 @@ def explain(
     ]
     title = f"{model}: {found['milliseconds']:.3f} ms, batch {batch}, {found['isa']}"
     title += f", {threads} threads" if threads > 1 else ""
-    show.table(title, ("op", "kernel", "schedule", "ms", "GFLOP/s", "error", "next best"), cells)
+    columns = ("op", "kernel", "schedule", "ms", "GFLOP/s", "of ceiling", "error", "next best")
+    show.table(title, columns, cells)
+    if tried:
+        show.table("What was timed", ("op", "kernel", "ms", "error", ""), _tried(found))
     show.said(
         f"{found['interpreted']} of {found['planned']} ops are run by the reference interpreter; "
-        f"the arena takes {found['arena'] / 1e6:.2f} MB."
+        f"the arena takes {found['arena'] / 1e6:.2f} MB.\n"
+        f"The ceiling is {found['ceiling_gflops']:.0f} GFLOP/s: multiply-adds of one core between "
+        f"registers.\nEnd to end the outputs are within {found['error']:.0e} of those in float64."
     )
     show.save(json, found)
+
+
+def _tried(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Every kernel that was timed for an op, the fastest first, and what became of it."""
+    rows: list[tuple[str, ...]] = []
+    for op in found["ops"]:
+        for one in sorted(op["tried"], key=lambda one: one["milliseconds"]):
+            kernel, _, schedule = one["name"].partition(" ")
+            state = "too inexact" if one["error"] > found["tolerance"] else ""
+            state = "chosen" if one["name"] == op["chosen"] else state
+            name = f"{kernel} {schedule.removeprefix('Schedule')}"
+            rows.append(
+                (op["op"], name, f"{one['milliseconds']:.4f}", f"{one['error']:.0e}", state)
+            )
+    return rows
 
 
 def _second(row: dict[str, Any]) -> str:

@@ -175,6 +175,7 @@ def apply(
 
 def demo(
     out: Annotated[Path, typer.Option("--out", help="where the run goes")] = Path("out/demo"),
+    backend: opt.Backend = "auto",
     seed: opt.Seed = 0,
     json: opt.JsonFile = None,
 ) -> None:
@@ -192,7 +193,8 @@ def demo(
         trained = api.train(net, task, training, progress=progress)
         show.err.print(f"The network is trained: {trained['valid']:.1f} % on valid.")
         budget = Budget(latency="0.3x", size="0.15x", drop=1.0)
-        chosen = api.Options(time=75.0, seed=seed, out=out)
+        chosen = api.Options(backend=backend, time=75.0, seed=seed, out=out)
+        api.check_backends(chosen)
         named = api.Named(network, data, f"lighten demo --seed {seed} --out {out}")
         result = stoppable(lambda: api.compress(net, task, budget, chosen, progress, named))
     finish(result, json)

@@ -180,7 +180,8 @@ def compare(
 
 
 def doctor(json: opt.JsonFile = None) -> None:
-    """Show what this machine is, what is installed, and what to install for the rest.
+    """Show what this machine is, what is installed, what to install for the rest, and what our
+    engine keeps.
 
     Example: [bold]lighten doctor[/]
     """
@@ -190,4 +191,6 @@ def doctor(json: opt.JsonFile = None) -> None:
     show.table("This machine", ("", ""), list(found["device"].items()))
     show.table("Installed", ("package", "version"), list(found["versions"].items()))
     show.table("Backends", ("backend", "state"), list(found["backends"].items()))
+    if found["engine"]:
+        show.table("Our engine", ("", ""), list(found["engine"].items()))
     show.save(json, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,13 +15,14 @@ from lighten.errors import WriteError
 
 def cache_dir() -> Path:
     """Where data and measurements are kept: `$LIGHTEN_CACHE`, or `~/.cache/lighten`. It exists."""
-    chosen = os.environ.get("LIGHTEN_CACHE")
-    folder = Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "lighten"
+    chosen = Path(os.environ.get("LIGHTEN_CACHE") or Path("~") / ".cache" / "lighten")
     try:
+        folder = chosen.expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
         raise WriteError(
-            f"The cache folder {folder} could not be made: {error.strerror or error}.",
+            f"The cache folder {chosen} could not be made: "
+            f"{getattr(error, 'strerror', '') or error}.",
             "Set LIGHTEN_CACHE to a folder that can be written.",
         ) from error
     return folder
@@ -30,9 +32,11 @@ def cache_dir() -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; it takes `path`'s place when the block ends well.
 
+    It is this call's own: threads, and processes of equal number on two machines that share the
+    folder, do not meet.
     Raises `WriteError` (a full disk, a read-only folder) with what stood there untouched.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside

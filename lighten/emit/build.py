@@ -42,12 +42,18 @@ def build(functions: Iterable[Function]) -> Library:
     return _loaded(object_code(module(listed), listed[0].isa), listed[0].isa)
 
 
+def llvm_version() -> str:
+    """The version of the LLVM that compiles, such as 20.1.8."""
+    import llvmlite.binding as llvm
+
+    return ".".join(map(str, llvm.llvm_version_info))
+
+
 def object_code(text: str, isa: Isa) -> bytes:
     """A module's object file: from the cache, or compiled now and kept there."""
     import llvmlite.binding as llvm
 
-    version = ".".join(map(str, llvm.llvm_version_info))
-    name = cache.key(text, isa.name, version, llvm.get_default_triple(), HOW)
+    name = cache.key(text, isa.name, llvm_version(), llvm.get_default_triple(), HOW)
     found = cache.get(name)
     if found is None:
         found = _compiled(text, isa)
@@ -59,7 +65,7 @@ def _compiled(text: str, isa: Isa) -> bytes:
     import llvmlite.binding as llvm
 
     machine = _machine(isa)
-    with _in_order():
+    with in_order():
         parsed = llvm.parse_assembly(text)
         parsed.verify()
         return bytes(machine.emit_object(parsed))
@@ -87,7 +93,7 @@ def _machine(isa: Isa) -> Any:
 
 
 @contextmanager
-def _in_order() -> Iterator[None]:
+def in_order() -> Iterator[None]:
     """Without LLVM's first instruction scheduler, which hoists loads over multiply-adds until
     registers spill (down to 41 % of the peak); its switch is the process's, so it is turned back.
     """

@@ -5,7 +5,9 @@ with one (cut short, flipped, unreadable, a full disk), it is compiled again.
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from lighten.core.files import cache_dir, write_bytes
@@ -38,6 +40,36 @@ def put(name: str, code: bytes) -> None:
     with suppress(OSError, WriteError):
         path = _path(name)
         write_bytes(path, hashlib.sha256(code).digest() + code)
+
+
+@dataclass(frozen=True)
+class State:
+    """What is kept: where, how many objects of how many bytes; why no more can be, or nothing."""
+
+    folder: str
+    objects: int
+    bytes: int
+    problem: str = ""
+
+
+def state() -> State:
+    """What is kept now, and whether a new object could be: tried by writing one and removing it."""
+    try:
+        folder = cache_dir() / FOLDER
+    except WriteError as problem:
+        return State("", 0, 0, problem.message)
+    sizes, trial = [], folder / f"trial-{os.getpid()}"
+    for path in folder.rglob("*.o"):
+        with suppress(OSError):  # another process may just have removed it
+            sizes.append(path.stat().st_size)
+    try:
+        write_bytes(trial, bytes(1 << 16))
+    except WriteError as problem:
+        return State(str(folder), len(sizes), sum(sizes), problem.message)
+    finally:
+        with suppress(OSError):
+            trial.unlink(missing_ok=True)
+    return State(str(folder), len(sizes), sum(sizes))
 
 
 def _path(name: str) -> Path:

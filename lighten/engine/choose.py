@@ -17,6 +17,7 @@ from lighten.kernels import (
     grouped,
     indirect,
     permuted,
+    split,
     transposed,
     winograd,
     winograd_line,
@@ -29,7 +30,7 @@ from lighten.program.ir import Op, Program
 Array = np.ndarray[Any, Any]
 
 KERNELS: Sequence[Any] = (
-    *(depthwise, permuted, grouped, direct, indirect),
+    *(depthwise, permuted, grouped, split, direct, indirect),
     *(winograd, winograd_line, fft),
 )
 

@@ -27,10 +27,11 @@ Array = np.ndarray[Any, Any]
 class Network:
     """A compiled plan. Calls may run at the same time: each takes an arena of its own.
 
-    Each call runs on so many `threads`, which calls take in turns where there are several.
+    Each call runs on so many `threads`, which calls take in turns where there are several. One that
+    is not `compiled` only says where everything lies, for another machine to run.
     """
 
-    def __init__(self, plan: Plan, threads: int = 1) -> None:
+    def __init__(self, plan: Plan, threads: int = 1, compiled: bool = True) -> None:
         if threads < 1:
             raise InputError(f"A network runs on one thread or more, but got {threads}.")
         self.plan, self.program, self.threads = plan, plan.program, threads
@@ -45,7 +46,7 @@ class Network:
         self._weights, self._packed = _blob(plan.packed)
         self._weights_at = self._weights.ctypes.data
         self._segments = _segments(plan.steps)
-        kernels, entries = self._functions()
+        kernels, entries = self.functions() if compiled else ([], {})
         self._calls = {}
         if entries:
             library = build([*kernels, *entries.values()])
@@ -153,7 +154,16 @@ class Network:
 
     # ── compiling ─────────────────────────────────────────────────────────────────────────
 
-    def _functions(self) -> tuple[list[Function], dict[str, Function]]:
+    @property
+    def weights(self) -> Array:
+        """All packed weights, as the native calls read them: bytes."""
+        return self._weights
+
+    def offset(self, name: str) -> int:
+        """Bytes before a value in the arena, for each sample of the call."""
+        return self._at[name]
+
+    def functions(self) -> tuple[list[Function], dict[str, Function]]:
         """Each kernel once, and the calls of each step and of each segment."""
         kernels: dict[tuple[Any, ...], Function] = {}
         entries: dict[str, Function] = {}

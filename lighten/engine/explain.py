@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lighten.engine import tuning
+import numpy as np
+
+from lighten.engine import ceiling, tuning
 from lighten.engine.executable import Array, Network
 from lighten.engine.plan import Interpreted, Plan, Step
 from lighten.kernels.shapes import Conv
+from lighten.program.cost import op_macs
+from lighten.program.interpret import interpret
+from lighten.program.ir import Program
 
 
 @dataclass(frozen=True)
 class Told:
     """One op: what runs it, in which schedule, milliseconds, and multiply-accumulates per sample.
 
-    `gflops` counts the multiply-adds of the sum itself, whatever the algorithm saves: a Winograd
-    convolution may exceed the core's peak. `error` is the kernel's measured one, `fastest` its
-    milliseconds when it was timed alone and `tried` all that were timed for this convolution; none
-    before `lighten tune`.
+    `gflops` counts the multiply-adds of the sum itself, whatever the algorithm saves, and `ceiling`
+    is its share of what the cores in use can do: a Winograd convolution may exceed 1. `error` is
+    the kernel's measured one, `fastest` its milliseconds when it was timed alone, `chosen` its name
+    among `tried`, all that were timed for this convolution; none before `lighten tune`.
     """
 
     op: str
@@ -28,9 +34,11 @@ class Told:
     milliseconds: float
     macs: int
     gflops: float
+    ceiling: float = 0.0
     error: float | None = None
     tried: tuple[tuning.Found, ...] = ()
     fastest: float | None = None
+    chosen: str = ""
 
 
 def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[Told]:
@@ -40,7 +48,7 @@ def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[T
     told: dict[str, Told] = {}
     for step in network.plan.steps:
         name = _op(step)
-        made = _told(step, times, count, network.plan)
+        made = _told(step, times, (count, network.threads), network.plan)
         held = told.get(name)
         if held is None or held.kernel in ("move", "clear", "fill", "frame"):
             told[name] = made
@@ -51,23 +59,46 @@ def _op(step: Step | Interpreted) -> str:
     return step.op.name if isinstance(step, Interpreted) else step.op
 
 
-def _told(step: Step | Interpreted, times: Mapping[str, float], count: int, plan: Plan) -> Told:
-    name = _op(step)
-    milliseconds = times.get(name, 0.0)
-    if isinstance(step, Interpreted):
-        return Told(name, "interpreted", "", milliseconds, 0, 0.0)
-    conv = next((part for part in step.key if isinstance(part, Conv)), None)
-    macs = conv.macs if conv is not None else 0
+def _told(
+    step: Step | Interpreted, times: Mapping[str, float], use: tuple[int, int], plan: Plan
+) -> Told:
+    (count, threads), name = use, _op(step)
+    milliseconds, macs = times.get(name, 0.0), _macs(plan.program, name)
     rate = 2e-6 * macs * count / milliseconds if milliseconds else 0.0
-    told = Told(name, step.kernel, _schedule(step.key), milliseconds, macs, rate)
+    share = rate / (threads * ceiling.gflops(plan.isa))
+    if isinstance(step, Interpreted):
+        return Told(name, "interpreted", "", milliseconds, macs, rate, share)
+    told = Told(name, step.kernel, _schedule(step.key), milliseconds, macs, rate, share)
     choice = plan.chosen.get(name)
-    if conv is None or choice is None:
+    if choice is None:
         return told
+    told = replace(told, chosen=choice.name)
     tried = tuple(tuning.recall(tuning.plainly(choice.conv), plan.isa) or ())
     mine = next((one for one in tried if one.name == choice.name), None)
     if mine is None:
         return replace(told, tried=tried)
     return replace(told, tried=tried, error=mine.error, fastest=mine.milliseconds)
+
+
+def _macs(program: Program, name: str) -> int:
+    """Multiply-accumulates of the op of that name; none of an input's."""
+    op = next((op for op in program.ops if op.name == name), None)
+    if op is not None and op.kind == "attention":  # q · kᵀ, then · v
+        q, _, v = (program.values[value].shape for value in op.inputs[:3])
+        return math.prod(q[:-1]) * v[-2] * (q[-1] + v[-1])
+    return op_macs(op, program) if op is not None else 0
+
+
+def error(network: Network, program: Program, inputs: Sequence[Array]) -> float:
+    """How far the outputs for the first of these samples are from the program's in float64: the
+    largest difference, in parts of the largest number.
+    """
+    first = [np.asarray(x)[:1] for x in inputs]
+    pairs = zip(network(*first), interpret(program, *first), strict=True)
+    return max(
+        float(np.abs(y - right).max(initial=0.0) / max(np.abs(right).max(initial=0.0), 1e-30))
+        for y, right in pairs
+    )
 
 
 def _schedule(key: tuple[Any, ...]) -> str:

@@ -3,7 +3,7 @@
 layout     how a tensor's numbers lie: blocks of channels, with zeros around the image
 shapes     what a sliding op asks for          costs      how long a block takes, roughly
 functions  functions of one number             finish     what is done to a sum before it is stored
-direct · indirect · winograd · winograd_line · fft · depthwise · permuted · grouped
+direct · indirect · winograd · winograd_line · fft · depthwise · permuted · grouped · split
            the convolutions, behind one set of functions:
            accepts, schedules, halo, workspace, cycles, pack, emit
 fourier · spectrum · fft_tile · products       what fft and winograd_line are made of

@@ -25,17 +25,16 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import POINTER, Function, Index, Isa, Value
-from lighten.kernels import costs, share
+from lighten.kernels import costs, products, share
 from lighten.kernels.block import even
 from lighten.kernels.direct import FILTERS
 from lighten.kernels.fft_tile import Transform
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv
 from lighten.kernels.spectrum import Schedule, Sizes, Spectrum, alone, factors, outputs, tiles
-from lighten.kernels.volumes import nested
 
 Array = np.ndarray[Any, Any]
-LEAST = 5  # taps from which on it may pay
+LEAST, LEAST_ALONE = 7, 11  # taps from which on it may pay: for all channels, for each alone
 STEPS = {8: 0.4, 16: 0.4, 32: 0.9, 64: 1.0}  # cycles of an operation: large transforms spill
 SIZES = tuple(STEPS)
 CACHE = 1 << 19  # bytes that V and M of one step may take
@@ -45,7 +44,8 @@ def accepts(conv: Conv, isa: Isa) -> bool:
     """Large kernels in steps of one, without groups or with one for each channel."""
     sliding, same = conv.window, conv.source.lanes == conv.target.lanes == isa.lanes
     plain = sliding.strides == sliding.dilations == (1, 1)
-    fits = max(sliding.kernel) < SIZES[-1] and max(sliding.kernel) >= LEAST
+    least = LEAST_ALONE if alone(conv) else LEAST
+    fits = least <= max(sliding.kernel) < SIZES[-1]
     return same and plain and fits and (conv.groups == 1 or alone(conv))
 
 
@@ -141,35 +141,42 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
 
 
 def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
-    """The kernel `name(x, w, b, r, y, s, n)`, as in `direct`; s is its workspace."""
+    """The kernel `name(x, w, b, r, y, s, …)`, as in `direct`; s is its workspace."""
     f = Function(name, {**dict.fromkeys("xwbrys", POINTER), **share.COUNT}, isa)
-    tile, (down, along) = Transform(f, conv, schedule), tiles(conv, schedule)
+    down, along = tiles(conv, schedule)
     wide = outputs(conv, schedule)[1]
 
     def row(body: Callable[[Index, int], None]) -> None:
         f.loop(0, along - 1, lambda j, _: body(j, wide))
         body(along - 1, conv.target.width - (along - 1) * wide)
 
-    def one_by_one(n: Value, c: Value, i: Value) -> None:
+    def one_by_one(n: Value, c: Index, i: Index) -> None:
+        tile = Transform(f, conv, schedule, f["s"])
+
         def both(j: Index, width: int) -> None:
             tile.read((n, c, i, j), 0)
             tile.write((n, c, i, j), 0, width)
 
         row(both)
 
-    def step(n: Value, s: Value) -> None:
-        def read(c: Value, i: Value) -> None:
-            row(lambda j, _: tile.read((n, c, s * schedule.rows + i, j), i * along + j))
+    def step(n: Value, s: Index, scratch: Value, team: share.Team) -> None:
+        tile, first = Transform(f, conv, schedule, scratch), s * schedule.rows
 
-        def write(k: Value, i: Value) -> None:
-            row(lambda j, width: tile.write((n, k, s * schedule.rows + i, j), i * along + j, width))
+        def read(c: Index, i: Index) -> None:
+            row(lambda j, _: tile.read((n, c, first + i, j), i * along + j))
 
-        nested(f, (conv.source.blocks, schedule.rows), read)
-        f.loop(0, Spectrum(schedule.size).planes, lambda p, _: tile.multiply(p))
-        nested(f, (conv.target.blocks, schedule.rows), write)
+        def write(k: Index, i: Index) -> None:
+            row(lambda j, width: tile.write((n, k, first + i, j), i * along + j, width))
+
+        matrices = (Spectrum(schedule.size).planes, products.groups(conv, tile.block))
+        share.each(f, (conv.source.blocks, schedule.rows), read, team)
+        share.meet(f, team)
+        share.each(f, matrices, tile.multiply, team)
+        share.meet(f, team)
+        share.each(f, (conv.target.blocks, schedule.rows), write, team)
 
     if alone(conv):
         share.each(f, (f["n"], conv.source.blocks, down), one_by_one)
     else:
-        share.each(f, (f["n"], down // schedule.rows), step)
+        share.together(f, (f["n"], down // schedule.rows), workspace(conv, schedule), step)
     return f

@@ -12,14 +12,16 @@ from lighten.kernels.spectrum import Schedule, Sizes, Spectrum, alone, outputs
 
 
 class Transform:
-    """What is written for one tile; workspace: the tile between its two transforms, V, M."""
+    """What is written for one tile. V and M lie in `scratch`, behind room for one tile; between its
+    two transforms a tile lies in the part's own `s`.
+    """
 
-    def __init__(self, f: Function, conv: Conv, schedule: Schedule) -> None:
+    def __init__(self, f: Function, conv: Conv, schedule: Schedule, scratch: Value) -> None:
         self.f, self.conv, self.schedule = f, conv, schedule
         self.spectrum, self.sizes = Spectrum(schedule.size), Sizes.of(conv, schedule)
         self.rows, self.columns = schedule.size
         self.step = conv.source.pixel
-        self.v = f["s"] + self.rows * self.columns * self.step
+        self.v = scratch + self.rows * self.columns * self.step
         self.m = self.v + self.spectrum.planes * self.sizes.read
         self.arithmetic = Arithmetic(self._scaled, self._added)
 
@@ -31,7 +33,7 @@ class Transform:
     def _added(self, factor: float, x: Value, y: Value) -> Value:
         return self.f.fma(x, self.f.constant(factor, x.type), y)
 
-    def read(self, place: tuple[Value, Value, Index, Index], t: Index) -> None:
+    def read(self, place: tuple[Value, Index, Index, Index], t: Index) -> None:
         """The tile's pixels, transformed row by row, then column by column, to V."""
         f, conv, (n, c, i, j) = self.f, self.conv, place
         high, wide = outputs(conv, self.schedule)
@@ -79,14 +81,18 @@ class Transform:
         for at, factor in enumerate(factors):
             self.f.store(factor, v, (plane + at) * self.sizes.read)
 
-    def multiply(self, p: Value) -> None:
-        """One plane's matrices, M = V · U."""
-        sizes, schedule = self.sizes, self.schedule
-        places = self.v + p * sizes.read, self.f["w"] + p * sizes.weights, self.m + p * sizes.made
-        block = products.Block(schedule.blocks, schedule.columns, sizes.tiles)
-        products.multiply(self.f, self.conv, block, places)
+    @property
+    def block(self) -> products.Block:
+        """The register block of the products."""
+        return products.Block(self.schedule.blocks, self.schedule.columns, self.sizes.tiles)
 
-    def _product(self, k: Value, t: Index, base: Index, plane: int) -> Value:
+    def multiply(self, p: Index, g: Index) -> None:
+        """One plane's matrices for a group of filters, M = V · U."""
+        sizes, w = self.sizes, self.f["w"]
+        places = self.v + p * sizes.read, w + p * sizes.weights, self.m + p * sizes.made
+        products.multiply(self.f, self.conv, self.block, places, g)
+
+    def _product(self, k: Index, t: Index, base: Index, plane: int) -> Value:
         """A plane of the results' transform; `base` is a plane too."""
         f, sizes = self.f, self.sizes
         if not alone(self.conv):
@@ -96,11 +102,11 @@ class Transform:
         u = f["w"] + base * sizes.weights + k * self.step
         return v * f.load(u, f.lane, plane * sizes.weights)
 
-    def _number(self, k: Value, t: Index, base: Index, plane: int) -> Complex:
+    def _number(self, k: Index, t: Index, base: Index, plane: int) -> Complex:
         first, second, third = (self._product(k, t, base, plane + at) for at in range(3))
         return first - third, first + second
 
-    def write(self, place: tuple[Value, Value, Index, Index], t: Index, width: int) -> None:
+    def write(self, place: tuple[Value, Index, Index, Index], t: Index, width: int) -> None:
         """The tile's results: back column by column, then row by row, and what is done to them."""
         f, spectrum, (_, k, i, _) = self.f, self.spectrum, place
         high = outputs(self.conv, self.schedule)[0]
@@ -129,7 +135,7 @@ class Transform:
         f.loop(0, height, lambda a, _: self._row(place, a, width, bias))
 
     def _row(
-        self, place: tuple[Value, Value, Index, Index], a: Value, width: int, bias: Value
+        self, place: tuple[Value, Index, Index, Index], a: Value, width: int, bias: Value
     ) -> None:
         """One row of results."""
         f, conv, (n, k, i, j) = self.f, self.conv, place

@@ -42,26 +42,29 @@ def _row(op: GroupNorm) -> int:
 
 
 def emit(name: str, op: GroupNorm, isa: Isa) -> Function:
-    """The kernel `name(x, w, b, y, s, n)`; w and b are whole blocks, s is its workspace."""
+    """The kernel `name(x, w, b, y, s, …)`; w and b are whole blocks, s is its workspace."""
     f = Function(name, {**dict.fromkeys("xwbys", POINTER), **share.COUNT}, isa)
     source = op.source
     count = source.channels // op.groups * source.height * source.width
-    sums, means, scales = (f["s"] + part * _row(op) for part in range(3))
 
-    def blocks(body: Callable[[Value], None]) -> None:
-        def block(c: Value, _: Tile) -> None:
-            body(c)
+    def sample(n: Value, scratch: Value, team: share.Team) -> None:
+        sums, means, scales = (scratch + part * _row(op) for part in range(3))
 
-        f.loop(0, source.blocks, block)
+        def blocks(body: Callable[[Index], None]) -> None:
+            share.each(f, (source.blocks,), body, team)
+            share.meet(f, team)
 
-    def sample(n: Value) -> None:
+        def groups(to: Value, made: Callable[[Value], Value]) -> None:
+            share.each(f, (op.groups,), lambda g: _of_group(f, op, (sums, to), g, made), team)
+            share.meet(f, team)
+
         blocks(lambda c: _total(f, op, (n, c), sums, None))
-        _per_group(f, op, sums, means, lambda g, total: total * f.constant(1 / count, F32))
+        groups(means, lambda total: total * f.constant(1 / count, F32))
         blocks(lambda c: _total(f, op, (n, c), sums, means))
-        _per_group(f, op, sums, scales, lambda g, total: _inverse(f, op, total, count))
+        groups(scales, lambda total: _inverse(f, op, total, count))
         blocks(lambda c: _result(f, op, (n, c), (means, scales)))
 
-    share.each(f, (f["n"],), sample)
+    share.together(f, (f["n"],), workspace(op), sample)
     return f
 
 
@@ -71,31 +74,31 @@ def _inverse(f: Function, op: GroupNorm, total: Value, count: int) -> Value:
     return f.constant(1.0, F32) / f.call("sqrt", variance)
 
 
-def _per_group(
-    f: Function, op: GroupNorm, sums: Value, to: Value, made: Callable[[Value, Value], Value]
+def _of_group(
+    f: Function,
+    op: GroupNorm,
+    places: tuple[Value, Value],
+    g: Index,
+    made: Callable[[Value], Value],
 ) -> None:
-    """What is made of each group's sum, written down for each of its channels."""
-    each = op.source.channels // op.groups
+    """What is made of a group's sum, written down for each of its channels."""
+    (sums, to), each = places, op.source.channels // op.groups
+    first = g * (4 * each)
 
-    def group(g: Value, _: Tile) -> None:
-        first = g * (4 * each)
+    def add(c: Value, total: Tile) -> Tile:
+        return [total[0] + f.load(sums + first + c * 4, F32)]
 
-        def add(c: Value, total: Tile) -> Tile:
-            return [total[0] + f.load(sums + first + c * 4, F32)]
+    (total,) = f.loop(0, each, add, [f.zero(F32)])
+    result = made(total)
 
-        (total,) = f.loop(0, each, add, [f.zero(F32)])
-        result = made(g, total)
+    def put(c: Value, _: Tile) -> None:
+        f.store(result, to + first + c * 4)
 
-        def put(c: Value, _: Tile) -> None:
-            f.store(result, to + first + c * 4)
-
-        f.loop(0, each, put)
-
-    f.loop(0, op.groups, group)
+    f.loop(0, each, put)
 
 
 def _total(
-    f: Function, op: GroupNorm, place: tuple[Value, Value], sums: Value, means: Value | None
+    f: Function, op: GroupNorm, place: tuple[Value, Index], sums: Value, means: Value | None
 ) -> None:
     """The sum of a block of channels; of squares about the mean where it is known."""
     at = place[1] * op.source.pixel
@@ -127,7 +130,7 @@ def across(f: Function, value: Value) -> Value:
     return value
 
 
-def _pixels(f: Function, op: GroupNorm, place: tuple[Value, Value], step: Step) -> Value:
+def _pixels(f: Function, op: GroupNorm, place: tuple[Value, Index], step: Step) -> Value:
     """The sum of what `step` makes of each register of a block of channels, row by row."""
     (n, c), source, target = place, op.source, op.target
     planar, lanes = source.lanes == 1, f.isa.lanes
@@ -162,7 +165,7 @@ def padded(f: Function, value: Value) -> Value:
 
 
 def _result(
-    f: Function, op: GroupNorm, place: tuple[Value, Value], held: tuple[Value, Value]
+    f: Function, op: GroupNorm, place: tuple[Value, Index], held: tuple[Value, Value]
 ) -> None:
     """(x − mean) · scale · w + b"""
     at = place[1] * op.source.pixel

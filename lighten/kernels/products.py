@@ -24,28 +24,32 @@ class Block:
     tiles: int
 
 
-def multiply(f: Function, conv: Conv, block: Block, places: tuple[Value, Value, Value]) -> None:
-    """V is `[channel block, tile, lane]`, U `[group of filters, channel, filter]`, M as V."""
+def groups(conv: Conv, block: Block) -> int:
+    """Groups of filters, of a register block each."""
+    return conv.target.blocks // block.blocks
+
+
+def multiply(
+    f: Function, conv: Conv, block: Block, places: tuple[Value, Value, Value], g: Index
+) -> None:
+    """One group of filters. V is `[channel block, tile, lane]`, U `[group of filters, channel,
+    filter]`, M as V.
+    """
     (v, u, m), source, target = places, conv.source, conv.target
-    filters = block.blocks * target.pixel
+    held = u + g * (source.blocks * source.lanes * block.blocks * target.pixel)
+    made = m + g * (block.blocks * block.tiles * target.pixel)
 
-    def group(g: Value, _: Tile) -> None:
-        held = u + g * (source.blocks * source.lanes * filters)
-        made = m + g * (block.blocks * block.tiles * target.pixel)
+    def tile(t: Index, width: int) -> None:
+        sums = _sums(f, conv, block, (v + t * source.pixel, held), width)
+        for at, value in enumerate(sums):
+            q, o = divmod(at, block.blocks)
+            to = made + t * target.pixel
+            f.store(value, to, (o * block.tiles + q) * target.pixel)
 
-        def tile(t: Index, width: int) -> None:
-            sums = _sums(f, conv, block, (v + t * source.pixel, held), width)
-            for at, value in enumerate(sums):
-                q, o = divmod(at, block.blocks)
-                to = made + t * target.pixel
-                f.store(value, to, (o * block.tiles + q) * target.pixel)
-
-        full, over = divmod(block.tiles, block.columns)
-        f.loop(0, full, lambda t, _: tile(t * block.columns, block.columns))
-        if over:
-            tile(full * block.columns, over)
-
-    f.loop(0, target.blocks // block.blocks, group)
+    full, over = divmod(block.tiles, block.columns)
+    f.loop(0, full, lambda t, _: tile(t * block.columns, block.columns))
+    if over:
+        tile(full * block.columns, over)
 
 
 def _sums(f: Function, conv: Conv, block: Block, places: tuple[Value, Value], width: int) -> Tile:

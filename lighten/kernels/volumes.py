@@ -86,8 +86,8 @@ class Framed:
     def column(self, at: Index) -> Index:
         """Bytes to a column of the frame, counted from its left end."""
         step, (*_, apart, near) = self.window.strides[-1], self.bytes
-        if isinstance(at, int):
-            return at % step * apart + at // step * near
+        if step == 1:
+            return at * near
         turn = at // step
         return (at - turn * step) * apart + turn * near
 

@@ -29,7 +29,7 @@ from lighten.kernels.finish import pixel, window
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv
-from lighten.kernels.volumes import nested
+from lighten.kernels.share import Team
 from lighten.kernels.winograd import algorithm
 
 Array = np.ndarray[Any, Any]
@@ -171,10 +171,12 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
 @dataclass(frozen=True)
 class _Step:
     """A sample's lines from `line` on, `lines` of them, and of each the tiles from `tile` on; the
-    last of those may be the one that its line `ends` in.
+    last of those may be the one that its line `ends` in. V and M lie in `scratch`.
     """
 
     sample: Value
+    scratch: Value
+    team: Team
     line: Index
     lines: int
     tile: Index
@@ -186,27 +188,38 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
     """The kernel `name(x, w, b, r, y, s, n)`, as in `direct`; s is its workspace."""
     f = Function(name, {**dict.fromkeys("xwbrys", POINTER), **share.COUNT}, isa)
     axis, along = Axis.of(conv), count(conv, schedule.outputs)
-    sizes = _Sizes.of(conv, schedule)
     down, below = divmod(axis.lines, schedule.rows)
     before = (along - 1) // schedule.tiles  # steps of a line that it does not end in
 
     def step(place: _Step) -> None:
         _read(f, conv, schedule, place)
-        f.loop(0, sizes.products, lambda p, _: _multiply(f, conv, schedule, p))
+        share.meet(f, place.team)
+        _multiply(f, conv, schedule, place)
+        share.meet(f, place.team)
         _write(f, conv, schedule, place)
 
-    def last(n: Value, line: Index, lines: int) -> None:
+    def last(n: Value, line: Index, lines: int, scratch: Value, team: Team) -> None:
         first = before * schedule.tiles
-        step(_Step(n, line, lines, first, along - first, ends=True))
+        step(_Step(n, scratch, team, line, lines, first, along - first, ends=True))
 
-    def middle(n: Value, line: Value, t: Value) -> None:
-        step(_Step(n, line, 1, t * schedule.tiles, schedule.tiles, ends=False))
+    def middle(n: Value, line: Index, t: Index, scratch: Value, team: Team) -> None:
+        place = t * schedule.tiles, schedule.tiles
+        step(_Step(n, scratch, team, line, 1, *place, ends=False))
 
+    def whole(n: Value, i: Index, scratch: Value, team: Team) -> None:
+        last(n, i * schedule.rows, schedule.rows, scratch, team)
+
+    def rest(n: Value, scratch: Value, team: Team) -> None:
+        last(n, down * schedule.rows, below, scratch, team)
+
+    size = workspace(conv, schedule)
     if before:
-        share.each(f, (f["n"], axis.lines, before), middle)
-    share.each(f, (f["n"], down), lambda n, i: last(n, i * schedule.rows, schedule.rows))
+        share.together(f, (f["n"], axis.lines, before), size, middle)
+        share.meet(f, share.everyone(f))
+    share.together(f, (f["n"], down), size, whole)
     if below:
-        share.each(f, (f["n"],), lambda n: last(n, down * schedule.rows, below))
+        share.meet(f, share.everyone(f))
+        share.together(f, (f["n"],), size, rest)
     return f
 
 
@@ -219,24 +232,28 @@ def _read(f: Function, conv: Conv, schedule: Schedule, step: _Step) -> None:
     sizes, axis, source = _Sizes.of(conv, schedule), Axis.of(conv), conv.source
     line = algorithm(schedule.outputs, axis.taps)[1]
 
-    def tile(c: Value, i: Value, j: Value) -> None:
+    def tile(c: Index, i: Index, j: Index) -> None:
         place = axis.place(step.line + i, (step.tile + j) * schedule.outputs)
         x = window(conv, f["x"], (step.sample, c, *place))
         seen = [f.load(x, f.lane, a * axis.step(source)) for a in range(sizes.products)]
-        v = f["s"] + (c * sizes.tiles + i * step.tiles + j) * source.pixel
+        v = step.scratch + (c * sizes.tiles + i * step.tiles + j) * source.pixel
         for p, value in enumerate(_run(f, line, seen)):
             f.store(value, v, p * sizes.read)
 
-    nested(f, (source.blocks, step.lines, step.tiles), tile)
+    share.each(f, (source.blocks, step.lines, step.tiles), tile, step.team)
 
 
-def _multiply(f: Function, conv: Conv, schedule: Schedule, p: Value) -> None:
-    """2: one product's matrices, M = V · U."""
+def _multiply(f: Function, conv: Conv, schedule: Schedule, step: _Step) -> None:
+    """2: the matrices of every product, M = V · U."""
     sizes = _Sizes.of(conv, schedule)
-    m = f["s"] + p * sizes.made + sizes.products * sizes.read
     block = products.Block(schedule.blocks, schedule.columns, sizes.tiles)
-    places = f["s"] + p * sizes.read, f["w"] + p * sizes.weights, m
-    products.multiply(f, conv, block, places)
+
+    def group(p: Index, g: Index) -> None:
+        v, m = step.scratch + p * sizes.read, step.scratch + p * sizes.made
+        places = v, f["w"] + p * sizes.weights, m + sizes.products * sizes.read
+        products.multiply(f, conv, block, places, g)
+
+    share.each(f, (sizes.products, products.groups(conv, block)), group, step.team)
 
 
 def _write(f: Function, conv: Conv, schedule: Schedule, step: _Step) -> None:
@@ -245,8 +262,8 @@ def _write(f: Function, conv: Conv, schedule: Schedule, step: _Step) -> None:
     line, m = algorithm(schedule.outputs, axis.taps)[2], schedule.outputs
     over = axis.extent - (count(conv, m) - 1) * m
 
-    def tile(k: Value, i: Value, j: Index, width: int) -> None:
-        held = f["s"] + (k * sizes.tiles + i * step.tiles + j) * target.pixel
+    def tile(k: Index, i: Index, j: Index, width: int) -> None:
+        held = step.scratch + (k * sizes.tiles + i * step.tiles + j) * target.pixel
         held = held + sizes.products * sizes.read
         bias = f.load(f["b"] + k * target.pixel, f.lane)
         sums = [f.load(held, f.lane, p * sizes.made) for p in range(sizes.products)]
@@ -259,10 +276,10 @@ def _write(f: Function, conv: Conv, schedule: Schedule, step: _Step) -> None:
                 total = total + f.load(other, f.lane, a * axis.step(conv.residual))
             f.store(FUNCTIONS[conv.activation](f, total), y, a * axis.step(target))
 
-    def row(k: Value, i: Value) -> None:
+    def row(k: Index, i: Index) -> None:
         whole = step.tiles - 1 if step.ends else step.tiles
         f.loop(0, whole, lambda j, _: tile(k, i, j, m))
         if step.ends:
             tile(k, i, whole, over)
 
-    nested(f, (target.blocks, step.lines), row)
+    share.each(f, (target.blocks, step.lines), row, step.team)

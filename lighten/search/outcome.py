@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from lighten import store
+from lighten.backends.native import Native
 from lighten.core.files import write_bytes, write_json, write_text
 from lighten.core.recipe import Edit, Recipe
 from lighten.core.trial import Interval, Score, Trial
@@ -43,8 +45,8 @@ class Result:
 
     `model` is a live `nn.Module`, float weights, ready to go on training; `program` the
     executable form that was measured; `front` every choice that nothing beats, measured or
-    predicted; `folder` holds model.onnx, recipe.yaml and the report; `card` is the result in a few
-    lines of HTML.
+    predicted; `folder` holds model.onnx (and model.lighten where our engine ran it), recipe.yaml
+    and the report; `card` is the result in a few lines of HTML.
     """
 
     model: nn.Module = field(repr=False)
@@ -285,6 +287,8 @@ def write(
 
     folder = bench.folder.path
     write_bytes(folder / "model.onnx", built.data)
+    if bench.backend.name == Native.name:
+        store.save(built.program, folder / "model.lighten")
     write_text(folder / "recipe.yaml", yaml.safe_dump(built.recipe.as_dict(), sort_keys=False))
     write_json(folder / "layers.json", layers(bench, built, findings.sensitivity, known))
     write_json(folder / "time.json", known[0])

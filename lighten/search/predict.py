@@ -1,13 +1,15 @@
 """The latency model of one network on this device: draw variants, measure, fit, find the steps.
 
-About `VARIANTS` networks are compiled and timed: uniform keep ratios, random ones, float, int8 and
-mixed. Each measurement is remembered before it is used, and kept on this device for the next run.
+About `VARIANTS` networks (fewer where compiling takes long) are compiled and timed: uniform keep
+ratios, random ones, float, int8 and mixed. Each measurement is remembered before it is used, and
+kept on this device for the next run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Protocol
@@ -16,6 +18,7 @@ import numpy as np
 from torch import nn
 
 from lighten import techniques
+from lighten.backends.native import Native, code_digest
 from lighten.core.protocols import Backend
 from lighten.core.recipe import Edit, Recipe
 from lighten.formats.calibrate import Histogram
@@ -34,6 +37,7 @@ from lighten.search.space import Space
 
 Array = np.ndarray[Any, Any]
 VARIANTS = 48
+LEAST, SHARE = 24, 0.25  # after so many, no more than this share of the time that there is
 PROFILED = 3  # every third variant is also timed op by op
 SECONDS = 0.2  # of timing per variant,
 ROUNDS = 10  # in so many bursts
@@ -68,8 +72,8 @@ def measure(bench: Bench, variants: int = VARIANTS) -> LatencyModel:
 
     What took longer than the others explain is timed once more, and the quicker time counts.
     """
-    build = builder(bench)
-    recipes = draw(bench.graph, bench.options.seed, variants)
+    build, int8 = builder(bench), eight(bench)
+    recipes = draw(bench.graph, bench.options.seed, variants, int8)
     with _Kept(bench) as kept:
 
         def timed(i: int, again: str = "") -> Observation:
@@ -80,10 +84,9 @@ def measure(bench: Bench, variants: int = VARIANTS) -> LatencyModel:
             kept.values[key] = bench.remember(key, compute)
             return _observation(kept.values[key])
 
-        found: list[Observation] = []
-        for i in range(len(recipes)):
-            bench.progress("latency model", i, len(recipes))
-            found.append(timed(i))
+        counted = _in_time(bench, timed, variants)
+        recipes = recipes[: bench.remember(f"{kept.subject}/variants", counted)]
+        found = [timed(i) for i in range(len(recipes))]
         first = fit(found)
         for i, seen in enumerate(found):
             if seen.total > SLOW * first.of(seen.shapes):
@@ -92,9 +95,24 @@ def measure(bench: Bench, variants: int = VARIANTS) -> LatencyModel:
         model = fit(found)
         kept.trusted = model.residual <= TRUSTED
     bench.progress("latency model", len(recipes), len(recipes))
-    uses = observe(bench.graph, build, techniques.everywhere("quantize", bench.graph))
+    uses = observe(bench.graph, build, int8)
     steps = {group.name: staircase(model, uses, group) for group in bench.graph.groups}
     return replace(model, steps=steps, uses=uses)
+
+
+def _in_time(bench: Bench, timed: Callable[[int], Any], count: int) -> Callable[[], int]:
+    """Times one variant after the other while there is time; how many."""
+
+    def counted() -> int:
+        began = time.monotonic()
+        for i in range(count):
+            if i >= LEAST and time.monotonic() - began > SHARE * bench.options.time:
+                return i
+            bench.progress("latency model", i, count)
+            timed(i)
+        return count
+
+    return counted
 
 
 def problem(bench: Bench, space: Space, model: LatencyModel) -> Problem:
@@ -116,16 +134,25 @@ def builder(bench: Bench) -> Build:
     return build
 
 
-def draw(graph: Graph, seed: int, count: int) -> list[Recipe]:
-    """Recipes over all keep ratios and formats; first the whole network, in float and in int8.
+def eight(bench: Bench) -> tuple[Edit, ...]:
+    """What makes all layers int8; nothing where the backend runs the network in float alone."""
+    build, int8 = builder(bench), techniques.everywhere("quantize", bench.graph)
+    missing = bench.backend.missing
+    if int8 and set(missing(build(Recipe(int8)))) - set(missing(build(Recipe()))):
+        return ()
+    return int8
+
+
+def draw(graph: Graph, seed: int, count: int, eight: Sequence[Edit]) -> list[Recipe]:
+    """Recipes over all keep ratios and formats; first the whole network, in float and in int8
+    (`eight` are the edits that make it so, if it can be).
 
     A third keep one ratio everywhere, the others draw one per group. Half of these rounded to a
     multiple of four, as the search will; each is float, int8, or (a quarter) mixed by layer. A
     third also drop blocks: so the time of a call is told from that of its ops.
     """
     rng = np.random.default_rng(seed)
-    eight = techniques.everywhere("quantize", graph)
-    found = [Recipe(), Recipe(eight)] if eight else [Recipe()]
+    found = [Recipe(), Recipe(tuple(eight))] if eight else [Recipe()]
     while len(found) < count:
         same, rounded = rng.random() < 1 / 3, rng.random() < 1 / 2
         ratios = np.full(len(graph.groups), rng.uniform(*RATIOS))
@@ -217,6 +244,8 @@ class _Kept:
         options = bench.options
         layers = [(a.name, a.kind, a.input, a.output, str(a.settings)) for a in bench.graph.layers]
         runtime = installed.versions().get(bench.backend.name, "")
+        if bench.backend.name == Native.name:
+            runtime = code_digest(bench.lowered(bench.graph.module))
         told = json.dumps([layers, str(bench.graph.module.code), runtime])
         what = hashlib.sha256(told.encode()).hexdigest()[:12]
         use = f"{options.threads}t{options.batch}b"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lighten import backends
+from lighten.backends import native
 from lighten.core.budget import Budget
 from lighten.core.progress import Progress
 from lighten.core.protocols import Backend, Searcher
@@ -18,6 +19,7 @@ from lighten.core.trial import Trial
 from lighten.errors import InputError
 from lighten.measure import latency
 from lighten.network import Graph
+from lighten.program.ir import Program
 from lighten.run import RunFolder
 from lighten.search import pace, predict, schedule, sensitivity
 from lighten.search.correct import corrected, latency_scale
@@ -32,6 +34,7 @@ from lighten.search.solver import front
 from lighten.search.space import Space
 from lighten.search.space import space as space_of
 from lighten.search.workbench import Workbench, choose_backend
+from lighten.techniques import TABLE
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def _fastest(bench: Workbench, candidates: Sequence[Backend]) -> str:
     programs = [bench.original, bench.program(bench.graph.module, Recipe(eight))]
     taken: dict[str, float] = {}
     for backend in candidates:
-        runnable = [p for p in programs if not backend.missing(p)]
+        runnable = [p for p in programs if _runs(backend, p)]
         times = [
             latency.time(backend.compile(p, bench.options.threads), bench.inputs, 0.3).median_ms
             for p in runnable
@@ -94,6 +97,13 @@ def _fastest(bench: Workbench, candidates: Sequence[Backend]) -> str:
     if not taken:
         raise InputError("No installed backend can run this network.")
     return min(taken, key=lambda name: taken[name])
+
+
+def _runs(backend: Backend, program: Program) -> bool:
+    """Whether a backend runs all of a program; ours, whether kernels do."""
+    if backend.missing(program):
+        return False
+    return backend.name != native.Native.name or not native.interpreted(program)
 
 
 def baseline(bench: Workbench, budget: Budget | None) -> Bounds:
@@ -118,7 +128,8 @@ def explore(bench: Workbench, bounds: Bounds) -> Explored:
     """Predict: what each choice would cost in time, bytes and MACs, and in quality."""
     model = predict.measure(bench)
     stats = sensitivity.statistics(bench)
-    space = space_of(bench.graph, stats, counts=model.counts)
+    kinds = [name for name in TABLE if name != "quantize" or predict.eight(bench)]
+    space = space_of(bench.graph, stats, counts=model.counts, techniques=kinds)
     space = replace(space, data=bench.task.fingerprint)
     space = replace(space, evidence=evidence(space, sensitivity.losses(bench, space)))
     problem = predict.problem(bench, space, model)

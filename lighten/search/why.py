@@ -25,6 +25,7 @@ from lighten.search.space import Place, Space
 Json = dict[str, Any]
 NOWHERE = Device("", "", 1)
 IGNORED = "ignored, as asked"
+NOT_RUN = "the backend does not run it"
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,8 @@ def _entry(where: tuple[str, Any], graph: Graph, recipe: Recipe, priced: Priced 
         told["predicted"] = priced.told(at, 0, priced.choice[at])
     elif priced and at is not None:
         told["offer"] = priced.offer(at)
+    elif priced:
+        told["reason"] = NOT_RUN
     return told
 
 

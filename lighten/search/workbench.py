@@ -18,7 +18,7 @@ from lighten.core.protocols import Backend, Executable
 from lighten.core.recipe import Recipe, Training
 from lighten.core.task import Batch, Task, first_samples
 from lighten.core.trial import Interval, Latency, Score, Trial
-from lighten.errors import InexactError, InputError, LightenError, WriteError
+from lighten.errors import InexactError, LightenError, WriteError
 from lighten.measure import latency, quality
 from lighten.network import Graph, check_exact, lower
 from lighten.program import cost, empty, onnx_out, quantization
@@ -269,15 +269,5 @@ def _plain(measured: Latency) -> list[float]:
 
 
 def choose_backend(name: str) -> list[Backend]:
-    """The backends to choose among: the one named, or for "auto" all that are installed.
-
-    Not the native one yet, which runs no int8 and so could not measure half of what is searched.
-    """
-    if name == "native":
-        raise InputError(
-            "The native engine runs no int8 yet, so that nothing can be searched in it.",
-            "Compress with --backend onnxruntime, and time the result with lighten bench.",
-        )
-    if name != "auto":
-        return [backends.get(name)]
-    return [backends.get(row) for row in backends.available() if row != "native"]
+    """The backends to choose among: the one named, or for "auto" all that are installed."""
+    return [backends.get(row) for row in (backends.available() if name == "auto" else (name,))]

@@ -1,0 +1,135 @@
+"""Compressing for our own engine: what is searched, what ships, and when "auto" takes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lighten
+from lighten import api, backends
+from lighten.backends import native
+from lighten.core.budget import Budget
+from lighten.core.recipe import Edit, Recipe
+from lighten.engine import tuning
+from lighten.errors import InputError, RecipeError
+from lighten.network import lower
+from lighten.search import predict, stages
+from tests import small
+from tests.without_kernels import without_kernels
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> api.Result:
+    out = tmp_path_factory.mktemp("native") / "run"
+    options = api.Options(backend="native", epochs=2.0, out=out)
+    return api.compress(small.trained(), small.digits(), Budget(macs="0.6x", drop=5.0), options)
+
+
+def test_the_road_goes_to_its_end(run: api.Result) -> None:
+    assert run.summary["backend"] == "native" and run.summary["met"], run.summary["missed"]
+    assert run.summary["after"]["macs"] <= 0.6 * run.summary["before"]["macs"]
+    assert run.summary["after"]["quality"] > 80
+
+
+def test_no_int8_is_offered_and_the_report_says_why(run: api.Result) -> None:
+    assert not run.recipe.by("quantize")
+    lines = (run.folder / "trials.jsonl").read_text().splitlines()
+    edits = [e for line in lines for e in json.loads(line)["value"]["recipe"]["edits"]]
+    assert edits and "quantize" not in {edit["technique"] for edit in edits}
+    for row in json.loads((run.folder / "layers.json").read_text()):
+        reasons = {e["technique"]: e.get("reason") for e in row["why"]}
+        assert reasons["quantize"] == "the backend does not run it"
+
+
+def test_what_ships_also_runs_without_torch(run: api.Result) -> None:
+    x = next(iter(small.digits().test())).inputs[0]
+    with torch.no_grad():
+        wanted = run.model.eval()(torch.from_numpy(x)).numpy()
+    found = lighten.load(run.folder / "model.lighten")(x)
+    np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
+
+
+def test_its_profile_tells_where_the_time_goes(run: api.Result) -> None:
+    after = json.loads((run.folder / "time.json").read_text())["after"]
+    assert after["backend"] == "native"
+    kept = {op["name"] for op in after["ops"] if op["ms"] > 0}
+    assert {"0", "6"} <= kept and len(kept) >= 3
+
+
+def test_a_recipe_with_int8_is_refused(tmp_path: Path) -> None:
+    recipe = Recipe((Edit.of("quantize", "0", bits=8),))
+    options = api.Options(backend="native", epochs=0.1, out=tmp_path / "run")
+    with pytest.raises(RecipeError, match=r"native cannot run .* It runs no int8 yet"):
+        api.replay(small.trained(), small.digits(), recipe, options)
+
+
+class Bench:
+    """What choosing a backend looks at; every backend claims the time given."""
+
+    def __init__(self, program: Any) -> None:
+        self.original, self.options, self.inputs = program, api.Options(), ()
+        self.graph = api.trace(small.untrained(), torch.zeros(2, 1, 8, 8))
+
+    def program(self, module: nn.Module, recipe: Recipe) -> Any:
+        build = predict.builder(self)  # type: ignore[arg-type]
+        return build(recipe)
+
+    def lowered(self, module: nn.Module) -> Any:
+        return lower(module, torch.zeros(2, 1, 8, 8))
+
+
+def fastest(bench: Bench, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is chosen where our engine takes half the time of the others."""
+
+    def claimed(run: Any, *_: Any) -> Any:
+        ours = type(run).__module__ == "lighten.engine.executable"
+        return type("Took", (), {"median_ms": 1.0 if ours else 2.0})
+
+    monkeypatch.setattr(stages.latency, "time", claimed)
+    return stages._fastest(bench, [backends.get(name) for name in names])  # type: ignore[arg-type]
+
+
+def test_auto_takes_it_where_it_is_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(lower(small.untrained(), torch.zeros(2, 1, 8, 8)))
+    assert fastest(bench, ("onnxruntime", "native"), monkeypatch) == "native"
+    assert fastest(bench, ("onnxruntime",), monkeypatch) == "onnxruntime"
+
+
+def test_auto_does_not_take_it_where_it_interprets(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_kernels(monkeypatch, "pool")
+    program = lower(small.untrained(), torch.zeros(2, 1, 8, 8))
+    assert native.interpreted(program) == ("4.max_pool2d",)
+    bench = Bench(program)
+    assert fastest(bench, ("onnxruntime", "native"), monkeypatch) == "onnxruntime"
+    with pytest.raises(InputError, match="No installed backend"):
+        fastest(bench, ("native",), monkeypatch)
+
+
+def test_measurements_are_kept_for_the_code_that_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other kernels, after tuning or in another version: other measurements."""
+    monkeypatch.setenv("LIGHTEN_CACHE", str(tmp_path))
+    program = lower(small.untrained(), torch.zeros(2, 1, 8, 8))
+    first = native.code_digest(program)
+    assert first == native.code_digest(program) and len(first) == 16
+
+    def last(conv: Any, isa: Any, options: Any, tolerance: float = 1.0) -> Any:
+        return max(options, key=lambda choice: choice.cycles)
+
+    monkeypatch.setattr(tuning, "pick", last)
+    assert native.code_digest(program) != first
+
+
+def test_int8_is_offered_where_the_backend_runs_it() -> None:
+    bench = Bench(None)
+    bench.backend = backends.get("onnxruntime")  # type: ignore[attr-defined]
+    assert len(predict.eight(bench)) == 4  # type: ignore[arg-type]
+    bench.backend = backends.get("native")  # type: ignore[attr-defined]
+    assert predict.eight(bench) == ()  # type: ignore[arg-type]
