@@ -114,6 +114,22 @@ def test_any_batch_runs_and_answers_do_not_depend_on_it() -> None:
         np.testing.assert_array_equal(network(x[:size])[0], whole[:size])
 
 
+def test_larger_batches_have_kernels_of_their_own() -> None:
+    """Heavy weights over small images: many samples at a time."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(128, 256, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(256, 96, 3)
+    )
+    x = np.random.default_rng(0).standard_normal((37, 128, 6, 6)).astype(np.float32)
+    network = Native().compile(lower(net.eval(), torch.from_numpy(x[:2])))
+    many = network.plan.for_many()
+    assert many is not None, "no kernel for many samples was chosen"
+    assert any("samples=8" in choice.name for choice in many.chosen.values())
+    wanted = net.double()(torch.from_numpy(x).double()).detach().numpy()
+    for count in (1, 4, 37):
+        assert error(network(x[:count])[0], wanted[:count]) < BOUND
+
+
 def test_calls_at_the_same_time_do_not_meet() -> None:
     net, _ = made("resnet20")
     rng = np.random.default_rng(0)

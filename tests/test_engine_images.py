@@ -14,7 +14,7 @@ from lighten.program import Builder, Program, interpret
 from tests.test_emit import HERE
 
 Draw = Callable[[Builder, random.Random], str]
-QUICK, MANY = 8, 200
+QUICK, MANY = 10, 200
 
 
 def weight(b: Builder, *shape: int) -> str:

@@ -81,6 +81,7 @@ def drawn(rng: random.Random, isa: Isa) -> Conv:
         channels if deep else 1,
         rng.choice(["", "relu", "relu6", "hardswish"]),
         target if rng.random() < 0.4 else None,
+        rng.choice((1, 16)),
     )
 
 
@@ -115,10 +116,11 @@ def holds(seed: int, name: str) -> None:
     conv, numbers = drawn(rng, isa), np.random.default_rng(seed)
     per = 1 if conv.groups > 1 else conv.source.channels
     shape = (conv.target.channels, per, *conv.window.kernel)
-    size = (2, conv.target.channels, conv.target.height, conv.target.width)
+    count = 2 if conv.batch == 1 else rng.choice((1, 2, 3, 35))
+    size = (count, conv.target.channels, conv.target.height, conv.target.width)
     given = {
         "x": numbers.standard_normal(
-            (2, conv.source.channels, conv.source.height, conv.source.width)
+            (count, conv.source.channels, conv.source.height, conv.source.width)
         ),
         "w": numbers.standard_normal(shape) / np.sqrt(np.prod(shape[1:])),
         "b": numbers.standard_normal(shape[0]),

@@ -29,6 +29,8 @@ from lighten.program.ir import Op, Program
 
 Array = np.ndarray[Any, Any]
 
+HEAVY, SMALL = 1 << 18, 1 << 10  # bytes of weights, pixels
+MANY, FEWEST = 16, 4  # samples that stand for a larger batch, and the smallest of such batches
 KERNELS: Sequence[Any] = (
     *(depthwise, permuted, grouped, split, direct, indirect),
     *(winograd, winograd_line, fft),
@@ -54,18 +56,20 @@ class Choice:
 Pick = Callable[[Conv, Isa, Sequence[Choice]], Choice]
 
 
-def convolutions(program: Program, isa: Isa, pick: Pick) -> dict[str, Choice]:
+def convolutions(program: Program, isa: Isa, pick: Pick, batch: int = 1) -> dict[str, Choice]:
     """Op name → the kernel picked for it; ops that no kernel can run are left out."""
     found = {}
-    for op, conv in asked(program, isa):
+    for op, conv in asked(program, isa, batch):
         options = candidates(conv, isa)
         if options:
             found[op.name] = pick(conv, isa, options)
     return found
 
 
-def asked(program: Program, isa: Isa) -> Iterator[tuple[Op, Conv]]:
-    """Every op that is a convolution between images, and what it asks of a kernel."""
+def asked(program: Program, isa: Isa, batch: int = 1) -> Iterator[tuple[Op, Conv]]:
+    """Every op that is a convolution between images, and what it asks of a kernel where so many
+    samples come at a time.
+    """
     framed = _framed(program)
     for op in program.ops:
         if op.get("activation", "") not in FUNCTIONS:
@@ -77,7 +81,13 @@ def asked(program: Program, isa: Isa) -> Iterator[tuple[Op, Conv]]:
             source, target = conv.source.with_halo(before), conv.target.with_halo(after)
             conv = replace(conv, source=source, target=target)
         if conv is not None:
-            yield op, conv
+            yield op, replace(conv, batch=batch) if heavy(conv) else conv
+
+
+def heavy(conv: Conv) -> bool:
+    """Whether its weights are so many that they are better read once for several images."""
+    pixels = conv.target.height * conv.target.width
+    return conv.groups == 1 and 4 * direct.weight_size(conv) >= HEAVY and pixels <= SMALL
 
 
 def _framed(program: Program) -> set[str]:

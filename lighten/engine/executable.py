@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import POINTER, Function, Value, build
+from lighten.engine import choose
 from lighten.engine.entry import Entry
 from lighten.engine.memory import address, aligned, offsets, rounded
 from lighten.engine.plan import Interpreted, Plan, Step
@@ -28,7 +30,8 @@ class Network:
     """A compiled plan. Calls may run at the same time: each takes an arena of its own.
 
     Each call runs on so many `threads`, which calls take in turns where there are several. One that
-    is not `compiled` only says where everything lies, for another machine to run.
+    is not `compiled` only says where everything lies, for another machine to run. For larger
+    batches other kernels may be better: the first such call plans and compiles again.
     """
 
     def __init__(self, plan: Plan, threads: int = 1, compiled: bool = True) -> None:
@@ -54,6 +57,8 @@ class Network:
             self._calls = {name: library.function(name, *kinds) for name in entries}
             self._begins = {name: library.address(name) for name in entries}
         self._arenas: list[Array] = []  # free ones
+        self._many: Network | None = None
+        self._planning = threading.Lock()
 
     # ── running ───────────────────────────────────────────────────────────────────────────
 
@@ -61,6 +66,8 @@ class Network:
         """Run once: arrays `[n, …]` in the program's order. InputError where they do not fit."""
         inputs = tuple(map(np.asarray, inputs))
         count = self._inputs.count(inputs)
+        if (other := self._best(count)) is not self:
+            return other(*inputs)
         arena = self._taken(count)
         try:
             self._enter(inputs, arena, count)
@@ -77,6 +84,8 @@ class Network:
         """Median milliseconds per op name, each step timed by itself, less what a call costs."""
         inputs = tuple(map(np.asarray, inputs))
         count = self._inputs.count(inputs)
+        if (other := self._best(count)) is not self:
+            return other.profile(inputs, runs)
         arena = self._taken(count)
         times: dict[int, list[float]] = defaultdict(list)
         for _ in range(runs + 3):
@@ -95,6 +104,16 @@ class Network:
             total[name] += max(float(np.median(times[number][3:])) - call, 0.0)
         return dict(total)
 
+    def _best(self, count: int) -> Network:
+        """This network, or the same as it is planned for many samples."""
+        if count < choose.FEWEST or self.plan.again is None:
+            return self
+        with self._planning:
+            if self._many is None:
+                plan = self.plan.for_many()
+                self._many = Network(plan, self.threads) if plan else self
+        return self._many
+
     def _run(self, name: str, arena: Array, count: int) -> None:
         """A native call: by this thread alone, or with the others of the pool."""
         given = (address(arena), self._weights_at, count)
@@ -112,6 +131,8 @@ class Network:
 
     def arena_bytes(self, count: int) -> int:
         """Bytes that a call of so many samples works in."""
+        if (other := self._best(count)) is not self:
+            return other.arena_bytes(count)
         return self.bytes_per_sample * count + self.scratch_bytes
 
     def _taken(self, count: int) -> Array:

@@ -69,16 +69,17 @@ class Plan:
     """Steps in their order.
 
     `whole` names the values that hold whole numbers (as floats; the interpreter reads integers),
-    `chosen` the kernel of each convolution by op. `layouts` says how each value in memory lies (the
-    program's names, and copies'), `views` which of those is read for a value in rows and by which
-    steps, `results` what holds each output, `scratch` how many bytes a kernel wants for itself,
-    `packed` holds weights in the order in which kernels read them.
+    `chosen` the kernel of each convolution by op, `again` plans for another batch. `layouts` says
+    how each value in memory lies (the program's names, and copies'), `views` which of those is read
+    for a value in rows and by which steps, `results` what holds each output, `scratch` how many
+    bytes a kernel wants for itself, `packed` holds weights in the order in which kernels read them.
     """
 
     program: Program
     isa: Isa
     whole: frozenset[str] = frozenset()
     chosen: Mapping[str, choose.Choice] = field(default_factory=dict)
+    again: Callable[[int], Plan] | None = None
     steps: list[Step | Interpreted] = field(default_factory=list)
     layouts: dict[str, Blocked] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
@@ -86,14 +87,23 @@ class Plan:
     packed: dict[str, Array] = field(default_factory=dict)
     results: list[str] = field(default_factory=list)
 
+    def for_many(self) -> Plan | None:
+        """The plan for larger batches, if some convolution does better with another kernel then."""
+        many = self.again(choose.MANY) if self.again else None
+        names = {op: choice.name for op, choice in self.chosen.items()}
+        if many is None or names == {op: choice.name for op, choice in many.chosen.items()}:
+            return None
+        many.again = None
+        return many
+
     @property
     def interpreted(self) -> tuple[str, ...]:
         """The ops that no kernel runs, by name."""
         return tuple(step.op.name for step in self.steps if isinstance(step, Interpreted))
 
 
-def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE) -> Plan:
-    """Steps that compute the program on this instruction set.
+def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE, batch: int = 1) -> Plan:
+    """Steps that compute the program on this instruction set, best for so many samples at a time.
 
     A kernel whose measured error exceeds `tolerance` is not chosen where there is another.
     UnsupportedOps names what is rounded to integers, which no kernel does yet.
@@ -101,12 +111,12 @@ def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE) -> Pla
     refused = rounded_values(program)
     if refused:
         raise UnsupportedOps("native", refused, "It runs no int8 yet: choose onnxruntime.")
-    whole = integer_values(program)
+    whole, again = integer_values(program), partial(plan, program, isa, tolerance)
     program = with_attention(with_shuffles(with_activations(fuse(program))))
     pick = partial(tuning.pick, tolerance=tolerance)
-    chosen = choose.convolutions(program, isa, pick)
+    chosen = choose.convolutions(program, isa, pick, batch)
     program = with_residuals(program, chosen)
-    made = Plan(program, isa, whole, chosen)
+    made = Plan(program, isa, whole, chosen, again)
     writer = Writer(made, choose.halos(program, chosen))
     for name in program.inputs:
         writer.in_rows(name, name)

@@ -65,13 +65,17 @@ def tune(program: Program, isa: Isa, seconds: float, tell: Tell | None = None) -
 
 
 def unknown(program: Program, isa: Isa) -> Iterator[Conv]:
-    """The distinct convolutions of a program that this machine has not timed."""
+    """The distinct convolutions of a program that this machine has not timed: those of one sample,
+    then those of many.
+    """
     seen: set[Conv] = set()
-    for _, asked in choose.asked(with_activations(fuse(program)), isa):
-        conv = plainly(asked)
-        if conv not in seen and choose.candidates(conv, isa) and recall(conv, isa) is None:
-            seen.add(conv)
-            yield conv
+    joined = with_activations(fuse(program))
+    for batch in (1, choose.MANY):
+        for _, asked in choose.asked(joined, isa, batch):
+            conv = plainly(asked)
+            if conv not in seen and choose.candidates(conv, isa) and recall(conv, isa) is None:
+                seen.add(conv)
+                yield conv
 
 
 def plainly(conv: Conv) -> Conv:
@@ -84,14 +88,16 @@ def measure(choice: choose.Choice, isa: Isa) -> Found:
     conv = replace(choice.conv, source=choice.conv.source.with_halo(choice.halo))
     kernel, schedule = choice.kernel, choice.schedule
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((1, conv.source.channels, conv.source.height, conv.source.width))
+    x = rng.standard_normal(
+        (conv.batch, conv.source.channels, conv.source.height, conv.source.width)
+    )
     per = conv.source.channels // conv.groups
     w = rng.standard_normal((conv.target.channels, per, *conv.window.kernel)) / np.sqrt(per)
     packed = kernel.pack(w.astype(np.float32), conv, schedule)
     lanes = conv.target.blocks * conv.target.lanes
     held = [_on_line(conv.source.pack(x.astype(np.float32))), _on_line(packed)]
     held += [_on_line(np.zeros(lanes, np.float32))] * 2
-    held.append(_on_line(np.zeros((1, *conv.target.shape), np.float32)))
+    held.append(_on_line(np.zeros((conv.batch, *conv.target.shape), np.float32)))
     if kernel.workspace(conv, schedule):
         held.append(aligned(kernel.workspace(conv, schedule)))
     kinds = [ctypes.c_void_p] * len(held)
@@ -101,9 +107,9 @@ def measure(choice: choose.Choice, isa: Isa) -> Found:
     places = [array.ctypes.data for array in held]
     copies = [_on_line(packed) for _ in range(_copies(packed.nbytes))]
     weights = [places[1], *(copy.ctypes.data for copy in copies)]
-    call(*places, *share.ALONE)
-    error = _error(conv, x, w, conv.target.unpack(held[4]))
-    return Found(choice.name, _best(call, places, weights), error)
+    call(*places, conv.batch, *share.ALONE[1:])
+    error = _error(conv, x[-1:], w, conv.target.unpack(held[4])[-1:])
+    return Found(choice.name, _best(call, places, weights, conv.batch) / conv.batch, error)
 
 
 def _copies(size: int) -> int:
@@ -111,14 +117,14 @@ def _copies(size: int) -> int:
     return min(COLD // size, 12) if size > 1 << 20 else 0
 
 
-def _best(call: Any, places: list[int], weights: list[int]) -> float:
+def _best(call: Any, places: list[int], weights: list[int], batch: int) -> float:
     """Milliseconds of one call: the best of a few bursts."""
     found = []
     for _ in range(ROUNDS):
         calls, begun = 0, time.perf_counter()
         while (taken := time.perf_counter() - begun) < BURST or not calls:
             places[1] = weights[calls % len(weights)]
-            call(*places, *share.ALONE)
+            call(*places, batch, *share.ALONE[1:])
             calls += 1
         found.append(1e3 * taken / calls)
     return min(found)

@@ -90,7 +90,16 @@ def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:
     """A rough prediction for one sample."""
     weights = 4 * weight_size(conv)
     block = (schedule.blocks, schedule.columns * schedule.rows)
-    return costs.products(conv.macs, conv, block, isa) + costs.far(weights)
+    shared = conv.batch if weights_first(conv, schedule) else 1
+    return costs.products(conv.macs, conv, block, isa) + costs.far(weights) / shared
+
+
+def weights_first(conv: Conv, schedule: Schedule) -> bool:
+    """Whether a group of filters passes over all samples before the next does: every image is read
+    again for each group, but every weight only once.
+    """
+    image = conv.source.channels * conv.source.height * conv.source.width
+    return image * conv.target.blocks // schedule.blocks < weight_size(conv)
 
 
 def weight_size(conv: Conv) -> int:
@@ -140,8 +149,7 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
 
         share.along(f, run, target.width, width, tile)
 
-    if groups * 4 * source.channels * source.height * source.width < 4 * weight_size(conv):
-        # rather every image again for each group of filters than every weight for each image
+    if weights_first(conv, schedule):
         share.rows(f, (groups, f["n"]), (lines, tiles), lambda g, n, *at: line(n, g, *at))
     else:
         share.rows(f, (f["n"], groups), (lines, tiles), line)

@@ -39,14 +39,14 @@ class Schedule:
 
 
 def one(conv: Conv) -> Conv:
-    """The convolution of a single group."""
+    """The convolution of a single group of a single sample."""
     source, target = (
         replace(layout, channels=layout.channels // conv.groups)
         for layout in (conv.source, conv.target)
     )
     added = conv.residual
     residual = None if added is None else replace(added, channels=target.channels)
-    return replace(conv, source=source, target=target, residual=residual, groups=1)
+    return replace(conv, source=source, target=target, residual=residual, groups=1, batch=1)
 
 
 def accepts(conv: Conv, isa: Isa) -> bool:

@@ -41,7 +41,7 @@ Array = np.ndarray[Any, Any]
 OUTPUTS = {3: (2, 4, 6), 5: (2, 4)}  # taps → m; F(6, 5) errs by 1e-4, too much for float32
 FILTERS = (6, 5, 4, 3, 2, 1)
 CACHE = 1 << 19  # bytes that V and M of one step may take
-MANY = 64  # tiles for which large weights are read once
+MANY = 32  # tiles for which large weights are read once
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
             best = min(_blocks(conv, rows * along, isa), key=_loads)
             found.append(Schedule(outputs, *best, rows))
         if conv.batch > 1 and down * along <= MANY:
-            samples = min(conv.batch, math.ceil(MANY / (down * along)))
+            samples = math.ceil(MANY / (down * along))
             best = min(_blocks(conv, samples * down * along, isa), key=_loads)
             found.append(Schedule(outputs, *best, down, samples))
     return found
@@ -142,7 +142,8 @@ def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:
     transforms = count * (changed + written * conv.target.blocks) * costs.TRANSFORM
     block, steps = (schedule.blocks, schedule.columns), tiles(conv, schedule.outputs)[0]
     weights = sizes.products * sizes.weights
-    read = costs.far(weights) * steps / schedule.rows + 2 * costs.far(workspace(conv, schedule))
+    read = costs.far(weights) * steps / schedule.rows / schedule.samples
+    read += 2 * costs.far(workspace(conv, schedule) / schedule.samples)
     return costs.products(macs, conv, block, isa) + transforms + read
 
 
