@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from lighten.network import lower
 from lighten.program import Builder, Program
 from tests.random_programs import SHAPES, STEPS, random_program, weight
 from tests.test_lower import lively
+from tests.together import with_threads
 
-NAMES = ("resnet20", "mobilenet_v3", "unet", "shufflenet_v2")
+NAMES = ("resnet20", "mobilenet_v3", "unet", "shufflenet_v2", "sensor_cnn")
 
 
 def made(name: str) -> Program:
@@ -93,26 +95,31 @@ def test_many_random_programs_give_the_same_bits() -> None:
 
 
 def ahead(program: Program) -> None:
-    """One part does all steps up to the next meeting before another begins, in either order.
+    """One part does all steps up to the next meeting before another begins, whichever it is.
 
-    As many samples as parts: what parts would do together, each does for a sample of its own.
+    There are samples for each part: what parts would do together, each does for its own.
     """
     made, parts = plan(program, host()), 2
-    network, x = Network(made, parts), noise(program, parts)
+    schedules = [choice.schedule for choice in made.chosen.values()]
+    count = parts * math.lcm(*(getattr(schedule, "samples", 1) for schedule in schedules))
+    network, x = Network(made, parts), noise(program, count)
     wanted = Network(made)(*x)
-    for order in ((0, 1), (1, 0)):
-        arena = network._taken(parts)
+    for first in range(parts):
+        arena = network._taken(count)
         arena.view(np.float32)[...] = np.nan
-        network._enter(x, arena, parts)
+        network._enter(x, arena, count)
         for group in meetings(network):
             if not isinstance(made.steps[group[0]], Step):
-                network._interpret(made.steps[group[0]], arena, parts)
+                network._interpret(made.steps[group[0]], arena, count)
                 continue
-            for part in order:
-                for at in group:
-                    call = network._calls[f"step{at}"]
-                    call(address(arena), network._weights_at, parts, part, parts, None)
-        for found, right in zip(network._left(arena, parts), wanted, strict=True):
+
+            def work(part: int, team: int, group: Any = group, at: int = address(arena)) -> None:
+                for step in group:
+                    call = network._calls[f"step{step}"]
+                    call(at, network._weights_at, count, part, parts, team)
+
+            with_threads(parts, work, first=first)
+        for found, right in zip(network._left(arena, count), wanted, strict=True):
             np.testing.assert_array_equal(found, right)
 
 

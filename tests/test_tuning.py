@@ -54,6 +54,18 @@ def test_the_fastest_that_is_right_is_chosen() -> None:
     assert tuning.pick(activated, ISA, options) == options[0], "whatever is done at the end"
 
 
+def test_of_what_is_as_fast_the_least_memory_is_chosen() -> None:
+    size = Blocked(16, 32, 32, ISA.lanes)
+    conv = replace(CONV, source=size, target=size)
+    options = [c for c in choose.candidates(conv, ISA) if c.name.startswith("winograd")]
+    room = [c.kernel.workspace(c.conv, c.schedule) for c in options]
+    least, most = options[room.index(min(room))], options[room.index(max(room))]
+    for factor, wanted in ((1.005, least), (1.1, most)):
+        found = [tuning.Found(c.name, 1.0 * factor, 1e-6) for c in options if c is not most]
+        tuning.keep(conv, ISA, [*found, tuning.Found(most.name, 1.0, 1e-6)])
+        assert tuning.pick(conv, ISA, options) == wanted
+
+
 def test_what_was_measured_as_wrong_is_not_chosen_again() -> None:
     options = choose.candidates(CONV, ISA)
     wrong = [tuning.Found(choice.name, 0.1, 1e-3) for choice in options]

@@ -32,8 +32,9 @@ from lighten.program.ir import Program
 
 Array = np.ndarray[Any, Any]
 Tell = Callable[[str, int, int], None]
-FOLDER, VERSION = "kernels", 2
+FOLDER, VERSION = "kernels", 3
 TOLERANCE = 1e-4  # max |y − y64| / max |y64|
+AS_FAST = 1.01  # times the fastest, which is no more than timing errs by
 BURST, ROUNDS = 2e-3, 5  # seconds of one burst; the best of so many counts
 COLD = 40 << 20  # bytes of weights between two uses: more than a cache keeps
 MOST_MACS = 4e8  # of the float64 check, which is done on fewer filters where they are many
@@ -169,13 +170,17 @@ def recall(conv: Conv, isa: Isa) -> list[Found] | None:
 def pick(
     conv: Conv, isa: Isa, options: Sequence[choose.Choice], tolerance: float = TOLERANCE
 ) -> choose.Choice:
-    """The fastest measured of the options that is within the tolerance; else the one predicted to
-    be the fastest of those never measured; else the least wrong.
+    """The fastest measured of the options that is within the tolerance, and of those as fast the
+    one that works in the least memory: in more steps, which threads share out best; else the one
+    predicted to be the fastest of those never measured; else the least wrong.
     """
     named = {found.name: found for found in recall(plainly(conv), isa) or ()}
     right = [c for c in options if c.name in named and named[c.name].error <= tolerance]
     if right:
-        return min(right, key=lambda c: named[c.name].milliseconds)
+        enough = AS_FAST * min(named[c.name].milliseconds for c in right)
+        fast = [c for c in right if named[c.name].milliseconds <= enough]
+        room = {c.name: c.kernel.workspace(c.conv, c.schedule) for c in fast}
+        return min(fast, key=lambda c: (room[c.name], named[c.name].milliseconds))
     open_ = [c for c in options if c.name not in named]
     if open_:
         return min(open_, key=lambda c: c.cycles)

@@ -41,6 +41,7 @@ Array = np.ndarray[Any, Any]
 OUTPUTS = {3: (2, 4, 6), 5: (2, 4)}  # taps → m; F(6, 5) errs by 1e-4, too much for float32
 FILTERS = (6, 5, 4, 3, 2, 1)
 CACHE = 1 << 19  # bytes that V and M of one step may take
+ENOUGH = 32  # tiles in half of the rows that fill the register blocks as well as all do
 MANY = 32  # tiles for which large weights are read once
 
 
@@ -89,7 +90,8 @@ def halo(conv: Conv, schedule: Schedule) -> Halo:
 
 def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
     """For each m the register block that feeds most multiply-adds per load; with as many rows in a
-    step as the cache holds, and with all, so that large weights are read once.
+    step as the cache holds; with all, so that large weights are read once; and with half of them
+    where that is enough, so that two threads take a step each.
     """
     found = []
     for outputs in OUTPUTS[conv.window.kernel[0]]:
@@ -97,7 +99,8 @@ def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
         products = (outputs + conv.window.kernel[0] - 1) ** 2
         row = products * along * (conv.source.blocks + conv.target.blocks) * conv.target.pixel
         fitting = [d for d in range(1, down + 1) if down % d == 0 and d * row <= CACHE]
-        for rows in sorted({max(fitting, default=1), down}):
+        half = down // 2 if down % 2 == 0 and down // 2 * along >= ENOUGH else down
+        for rows in sorted({max(fitting, default=1), half, down}):
             best = min(_blocks(conv, rows * along, isa), key=_loads)
             found.append(Schedule(outputs, *best, rows))
         if conv.batch > 1 and down * along <= MANY:
