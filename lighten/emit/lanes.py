@@ -77,6 +77,14 @@ def _reduced(f: Function, value: Value, how: str, start: str) -> Value:
     return f.instruction(text, F32)
 
 
+def reciprocal(f: Function, value: Value) -> Value:
+    """1 / x to a few last bits, of numbers that are neither 0 nor endless: an estimate and a step
+    of Newton's where the machine has one.
+    """
+    kind, one = value.type, f.constant(1.0, value.type).name
+    return f.instruction(f"fdiv arcp {kind.text} {one}, {value.name}", kind)
+
+
 def compare(f: Function, how: str, left: Value, right: Value) -> Value:
     """Lane by lane: `how` is LLVM's name of the comparison, "oeq", "olt", "une"."""
     kind = left.type

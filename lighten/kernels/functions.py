@@ -51,8 +51,11 @@ def _exp(f: Function, x: Value) -> Value:
 
 
 def _sigmoid(f: Function, x: Value) -> Value:
+    """1 / (1 + 2^t), t = −x / ln 2."""
+    t = _clipped(f, x * f.constant(-1 / math.log(2), x.type), -126.0, 126.0)
+    k = f.call("nearest", t)
     one = f.constant(1.0, x.type)
-    return one / (one + _exp(f, f.zero(x.type) - x))
+    return lanes.reciprocal(f, f.fma(polynomial(f, t - k, EXP2), f.power_of_two(k), one))
 
 
 def _tanh(f: Function, x: Value) -> Value:
@@ -146,7 +149,8 @@ FUNCTIONS: Mapping[str, Unary] = {
     "hardswish": lambda f, x: x * _hardsigmoid(f, x),
     "exp": _exp,
     "sigmoid": _sigmoid,
-    "silu": lambda f, x: x * _sigmoid(f, x),
+    # where the sigmoid is the smallest normal number instead of 0, x is no longer followed
+    "silu": lambda f, x: f.at_least(x, -128.0) * _sigmoid(f, x),
     "tanh": _tanh,
     "erf": _erf,
     "gelu": _gelu,
