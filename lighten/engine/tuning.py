@@ -25,14 +25,14 @@ from lighten.engine import choose
 from lighten.engine.memory import aligned
 from lighten.engine.pairs import with_activations
 from lighten.errors import WriteError
-from lighten.kernels import grouped, share
+from lighten.kernels import costs, grouped, share
 from lighten.kernels.shapes import Conv
 from lighten.program.fuse import fuse
 from lighten.program.ir import Program
 
 Array = np.ndarray[Any, Any]
 Tell = Callable[[str, int, int], None]
-FOLDER, VERSION = "kernels", 3
+FOLDER, VERSION = "kernels", 4
 TOLERANCE = 1e-4  # max |y − y64| / max |y64|
 AS_FAST = 1.01  # times the fastest, which is no more than timing errs by
 BURST, ROUNDS = 2e-3, 5  # seconds of one burst; the best of so many counts
@@ -114,8 +114,8 @@ def measure(choice: choose.Choice, isa: Isa) -> Found:
 
 
 def _copies(size: int) -> int:
-    """So many more copies of large weights that each is read cold, as in a whole network."""
-    return min(COLD // size, 12) if size > 1 << 20 else 0
+    """So many more copies of weights that each is read cold, as in a whole network."""
+    return min(COLD // size, 12) if size > costs.FEW else 0
 
 
 def _best(call: Any, places: list[int], weights: list[int], batch: int) -> float:

@@ -13,6 +13,7 @@ PORTS, WAIT = 2, 8
 TRANSFORM = 0.6  # cycles per operation of a transform: some spill, many load and store
 # weights of more bytes come from a further cache, then from memory, in so many bytes a cycle
 NEAR, CACHE_SPEED = 3 << 18, 16
+FEW = 1 << 16  # bytes of weights that may still be near from the last time
 MIDDLE, MEMORY_SPEED = 16 << 20, 8
 
 

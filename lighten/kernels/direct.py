@@ -19,8 +19,9 @@ read from the halo of x. Weights are packed in the order in which they are read.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,9 @@ def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
             continue
         height, width, most = conv.target.height, conv.target.width, tallest(blocks, isa)
         found.append(Schedule(blocks, even(width, most)))
-        taller = [n for n in range(2, most // width + 1) if height % n == 0]
-        found += [Schedule(blocks, width, rows) for rows in taller[-1:]]
+        tallest_even = even(height, max(1, most // width))
+        if tallest_even > 1 and width <= most:
+            found.append(Schedule(blocks, width, tallest_even))
     return found
 
 
@@ -99,7 +101,7 @@ def asked_for(conv: Conv, schedule: Schedule, passes: int) -> int:
     channels, in so many passes over this group's; 0 where the filters are few or the passes many.
     """
     lines = conv.source.lanes * schedule.blocks * conv.target.pixel // LINE
-    far = 4 * weight_size(conv) > costs.NEAR and passes <= lines
+    far = 4 * weight_size(conv) > costs.FEW and passes <= lines
     return math.ceil(lines / passes) if far else 0
 
 
@@ -143,8 +145,8 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
     taps = rows * columns * source.lanes * filters
     width = even(target.width, schedule.columns)
     groups, tiles = target.blocks // schedule.blocks, math.ceil(target.width / width)
-    lines = target.height // schedule.rows
-    ahead = asked_for(conv, schedule, lines * tiles)
+    lines, short = divmod(target.height, schedule.rows)
+    ahead = asked_for(conv, schedule, math.ceil(target.height / schedule.rows) * tiles)
 
     def soon(weights: Value, i: Index, j: Index) -> Ahead | None:
         """The part of the next group's filters that this tile asks for."""
@@ -154,24 +156,35 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
         part = ahead * LINE * source.blocks * rows * columns
         return Ahead(weights + source.blocks * taps + number * part, ahead)
 
-    def line(n: Value, g: Index, i: Index, run: tuple[Index, Index]) -> None:
+    def line(high: int, n: Value, g: Index, i: Index, run: tuple[Index, Index]) -> None:
         weights = f["w"] + g * (source.blocks * taps)
         outer = g * (schedule.blocks * target.pixel)
 
         def tile(j: Index, width: int) -> None:
             first = i * schedule.rows
             start = f.settled(window(conv, f["x"], (n, 0, first, j)))
-            block = (schedule.blocks, width, schedule.rows)
+            block = (schedule.blocks, width, high)
             places = (start, weights, f["b"] + outer)
             sums = _sums(f, conv, places, block, soon(weights, i, j))
             finish(f, conv, sums, (n, g * schedule.blocks, first, j), (schedule.blocks, width))
 
         share.along(f, run, target.width, width, tile)
 
-    if weights_first(conv, schedule):
-        share.rows(f, (groups, f["n"]), (lines, tiles), lambda g, n, *at: line(n, g, *at))
-    else:
-        share.rows(f, (f["n"], groups), (lines, tiles), line)
+    def all_of(high: int, count: int, run: Callable[..., None]) -> None:
+        """Every line of `high` rows: `count` of them."""
+        if weights_first(conv, schedule):
+            order = (groups, f["n"])
+            share.rows(f, order, (count, tiles), lambda g, n, *at: run(high, n, g, *at))
+        else:
+            share.rows(f, (f["n"], groups), (count, tiles), partial(run, high))
+
+    all_of(schedule.rows, lines, line)
+    if short:  # the image's last rows
+
+        def last(high: int, n: Value, g: Index, i: Index, run: tuple[Index, Index]) -> None:
+            line(high, n, g, i + lines, run)
+
+        all_of(short, 1, last)
     return f
 
 
