@@ -117,6 +117,7 @@ def explain(
             row["op"],
             row["kernel"],
             row["schedule"],
+            row["layout"].partition(" ")[0],
             f"{row['milliseconds']:.4f}",
             f"{row['gflops']:.0f}" if row["gflops"] else "",
             f"{100 * row['ceiling']:.0f} %" if row["gflops"] else "",
@@ -127,8 +128,8 @@ def explain(
     ]
     title = f"{model}: {found['milliseconds']:.3f} ms, batch {batch}, {found['isa']}"
     title += f", {threads} threads" if threads > 1 else ""
-    columns = ("op", "kernel", "schedule", "ms", "GFLOP/s", "of ceiling", "error", "next best")
-    show.table(title, columns, cells)
+    what, how = ("op", "kernel", "schedule", "layout"), ("ms", "GFLOP/s", "of ceiling")
+    show.table(title, (*what, *how, "error", "next best"), cells)
     if tried:
         show.table("What was timed", ("op", "kernel", "ms", "error", ""), _tried(found))
     show.said(

@@ -25,7 +25,8 @@ class Told:
     `gflops` counts the multiply-adds of the sum itself, whatever the algorithm saves, and `ceiling`
     is its share of what the cores in use can do: a Winograd convolution may exceed 1. `error` is
     the kernel's measured one, `fastest` its milliseconds when it was timed alone, `chosen` its name
-    among `tried`, all that were timed for this convolution; none before `lighten tune`.
+    among `tried`, all that were timed for this convolution; none before `lighten tune`. `layout` is
+    how its result lies: in blocks of channels, or in rows.
     """
 
     op: str
@@ -39,6 +40,7 @@ class Told:
     tried: tuple[tuning.Found, ...] = ()
     fastest: float | None = None
     chosen: str = ""
+    layout: str = ""
 
 
 def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[Told]:
@@ -69,6 +71,7 @@ def _told(
     if isinstance(step, Interpreted):
         return Told(name, "interpreted", "", milliseconds, macs, rate, share)
     told = Told(name, step.kernel, _schedule(step.key), milliseconds, macs, rate, share)
+    told = replace(told, layout=_layout(plan, step.arguments))
     choice = plan.chosen.get(name)
     if choice is None:
         return told
@@ -78,6 +81,12 @@ def _told(
     if mine is None:
         return replace(told, tried=tried)
     return replace(told, tried=tried, error=mine.error, fastest=mine.milliseconds)
+
+
+def _layout(plan: Plan, places: Sequence[str]) -> str:
+    """How the last of a kernel's values lies: the one that it writes."""
+    lanes = [plan.layouts[place].lanes for place in places if place in plan.layouts]
+    return f"blocks of {lanes[-1]}" if lanes and lanes[-1] > 1 else "rows"
 
 
 def _macs(program: Program, name: str) -> int:
@@ -114,5 +123,5 @@ def _schedule(key: tuple[Any, ...]) -> str:
     if size:
         return f"{'×'.join(map(str, size))} {block}, {rows} row(s)"
     if not outputs:
-        return block
+        return f"{block}, {rows} rows" if rows > 1 else block
     return f"F({outputs},{max(conv.window.kernel)}) {block}, {rows} row(s)"
