@@ -14,9 +14,9 @@ import lighten
 from lighten import backends, store, zoo
 from lighten.backends.native import Native
 from lighten.emit import ISAS, host
-from lighten.engine import Network, plan
+from lighten.engine.executable import Network
 from lighten.engine.memory import offsets
-from lighten.engine.plan import Step
+from lighten.engine.plan import Step, plan
 from lighten.errors import InputError, UnsupportedOps
 from lighten.formats import UINT8
 from lighten.network import lower

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lighten.emit import ISAS
-from lighten.engine import Network, plan
+from lighten.engine.executable import Network
+from lighten.engine.plan import plan
 from lighten.program import Builder, Program, interpret
 from tests.test_emit import HERE
 

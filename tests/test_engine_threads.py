@@ -11,9 +11,9 @@ import torch
 import lighten
 from lighten import store, zoo
 from lighten.emit import host
-from lighten.engine import Network, plan
+from lighten.engine.executable import Network
 from lighten.engine.memory import address
-from lighten.engine.plan import Step
+from lighten.engine.plan import Step, plan
 from lighten.engine.waits import waits
 from lighten.errors import InputError
 from lighten.network import lower
@@ -111,7 +111,7 @@ def ahead(program: Program) -> None:
             for part in order:
                 for at in group:
                     call = network._calls[f"step{at}"]
-                    call(address(arena), network._weights_at, parts, part, parts, None)
+                    call(address(arena), network.weights.ctypes.data, parts, part, parts, None)
         for found, right in zip(network._left(arena, parts), wanted, strict=True):
             np.testing.assert_array_equal(found, right)
 
