@@ -101,18 +101,18 @@ def ahead(program: Program) -> None:
     network, x = Network(made, parts), noise(program, parts)
     wanted = Network(made)(*x)
     for order in ((0, 1), (1, 0)):
-        arena = network._taken(parts)
+        arena = network._arenas.take(parts)
         arena.view(np.float32)[...] = np.nan
-        network._enter(x, arena, parts)
+        network.room.enter(x, arena, parts)
         for group in meetings(network):
             if not isinstance(made.steps[group[0]], Step):
                 network._interpret(made.steps[group[0]], arena, parts)
                 continue
             for part in order:
                 for at in group:
-                    call = network._calls[f"step{at}"]
+                    call = network._calls.functions[f"step{at}"]
                     call(address(arena), network.weights.ctypes.data, parts, part, parts, None)
-        for found, right in zip(network._left(arena, parts), wanted, strict=True):
+        for found, right in zip(network.room.left(arena, parts), wanted, strict=True):
             np.testing.assert_array_equal(found, right)
 
 

@@ -91,14 +91,14 @@ class Calls:
         self, library: Library, names: Sequence[str], weights: Array, threads: int
     ) -> None:
         self.threads, self._weights, self._at = threads, weights, int(weights.ctypes.data)
-        self._calls = {name: library.function(name, *KINDS) for name in names}
+        self.functions = {name: library.function(name, *KINDS) for name in names}
         self._begins = {name: library.address(name) for name in names}
 
     def run(self, name: str, arena: Array, count: int) -> None:
         """Call one: in this thread alone, or with the others of the pool."""
         given = (address(arena), self._at, count)
         if self.threads == 1 or not self._together(name, given):
-            self._calls[name](*given, 0, 1, None)
+            self.functions[name](*given, 0, 1, None)
 
     def _together(self, name: str, given: tuple[int, int, int]) -> bool:
         from lighten.engine.pool import POOLS
