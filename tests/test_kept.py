@@ -217,6 +217,18 @@ def test_what_was_not_written_whole_is_not_kept(
     assert [found(path), found(path)] == [False, False] and not files(cache)
 
 
+def test_the_oldest_go_where_there_are_too_many(
+    path: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not found(path)
+    monkeypatch.setattr(keep, "MOST", files(cache)[0].stat().st_size * 3 // 2)
+    other = tmp_path / "other.lighten"
+    store.save(net(1), other)
+    time.sleep(2 * keep.TICK / 1e9)
+    assert [found(other), found(other), found(path), found(other)] == [False, True, False, False]
+    assert len(files(cache)) == 1
+
+
 def test_processes_that_race_all_answer_rightly(path: Path, cache: Path) -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     command = [sys.executable, "-c", RACES, str(path)]

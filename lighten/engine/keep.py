@@ -7,6 +7,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import BinaryIO
 
 from lighten.core.files import cache_dir, replacing
@@ -17,6 +18,7 @@ from lighten.engine.executable import Network
 from lighten.engine.kept import FRONT, MAGIC, digests, made, page, place
 from lighten.errors import WriteError
 
+MOST = 4 << 30  # bytes of all that is kept; the oldest go
 PIECE = 1 << 20  # bytes read at a time
 TICK = 20_000_000  # nanoseconds: files that changed within seem to have changed at the same time
 
@@ -50,6 +52,17 @@ def keep(name: str, stamp: str, network: Network, begun: int) -> None:
             file.flush()
             if not _same(file, weights):
                 raise WriteError(f"{beside} does not hold what was written.")
+        _tidy(place(name, isa, threads).parent)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the oldest, beyond `MOST` bytes; what is mapped somewhere stays until it is not."""
+    held = sorted((path.stat().st_mtime_ns, path) for path in folder.glob("*.kept"))
+    total = 0
+    for _, path in reversed(held):
+        total += path.stat().st_size
+        if total > MOST:
+            path.unlink(missing_ok=True)
 
 
 def _same(file: BinaryIO, weights: Array) -> bool:
