@@ -341,3 +341,13 @@ def test_the_rows_of_the_engine_have_the_schema(
     row, line = kernels.measured("64 · 8² · 64, 3 × 3")
     check_rows([row])
     assert {"direct", "F(4,3)"} <= set(row["kernels"]) and len(line) == 10
+
+
+def test_the_rows_of_a_start_have_the_schema(load: Any) -> None:
+    module = load("startup")
+    rows, found = module.measured("digits_cnn", 1, 1)
+    check_rows(rows)
+    assert [row["unit"] for row in rows] == ["s", "s", "MB"]
+    assert set(rows[0]["peers"]) == set(module.PEERS) and set(found) == set(module.ANSWER)
+    assert module.line("digits", found, "seconds", 3)[0] == "digits"
+    assert all(len(one.seconds) == len(one.megabytes) == 1 for one in found.values())

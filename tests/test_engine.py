@@ -14,9 +14,9 @@ import lighten
 from lighten import backends, store, zoo
 from lighten.backends.native import Native
 from lighten.emit import ISAS, host
-from lighten.engine import Network, plan
+from lighten.engine.executable import Network
 from lighten.engine.memory import offsets
-from lighten.engine.plan import Step
+from lighten.engine.plan import Step, plan
 from lighten.errors import InputError, UnsupportedOps
 from lighten.formats import UINT8
 from lighten.network import lower
@@ -322,9 +322,9 @@ def test_stale_memory_is_never_read() -> None:
         net, x = made(name)
         network = Native().compile(lower(net, torch.from_numpy(x[:2])))
         (wanted,) = network(x)
-        arena = network._taken(len(x))
+        arena = network._arenas.take(len(x))
         arena.view(np.float32)[...] = np.nan
-        network._arenas.append(arena)
+        network._arenas.give(arena)
         np.testing.assert_array_equal(network(x)[0], wanted)
 
 

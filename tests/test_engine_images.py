@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lighten.emit import ISAS
-from lighten.engine import Network, plan
+from lighten.engine.executable import Network
+from lighten.engine.plan import plan
 from lighten.program import Builder, Program, interpret
 from tests.test_emit import HERE
 
@@ -170,7 +171,9 @@ def agrees(program: Program, isa: str, seed: int) -> None:
     scale = max(np.abs(exact).max(), 0.1)
     assert once.shape == exact.shape
     assert np.abs(once - exact).max() / scale < 1e-5, (seed, program.ops)
-    network._arenas[0].view(np.float32)[...] = np.nan
+    arena = network._arenas.take(len(given[0]))
+    arena.view(np.float32)[...] = np.nan
+    network._arenas.give(arena)
     np.testing.assert_array_equal(network(*given)[0], once)
     (together,) = Network(network.plan, threads=2)(*given)
     np.testing.assert_array_equal(together, once)

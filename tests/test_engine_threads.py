@@ -12,9 +12,9 @@ import torch
 import lighten
 from lighten import store, zoo
 from lighten.emit import host
-from lighten.engine import Network, plan
+from lighten.engine.executable import Network
 from lighten.engine.memory import address
-from lighten.engine.plan import Step
+from lighten.engine.plan import Step, plan
 from lighten.engine.waits import waits
 from lighten.errors import InputError
 from lighten.network import lower
@@ -105,9 +105,9 @@ def ahead(program: Program) -> None:
     network, x = Network(made, parts), noise(program, count)
     wanted = Network(made)(*x)
     for first in range(parts):
-        arena = network._taken(count)
+        arena = network._arenas.take(count)
         arena.view(np.float32)[...] = np.nan
-        network._enter(x, arena, count)
+        network.room.enter(x, arena, count)
         for group in meetings(network):
             if not isinstance(made.steps[group[0]], Step):
                 network._interpret(made.steps[group[0]], arena, count)
@@ -115,11 +115,11 @@ def ahead(program: Program) -> None:
 
             def work(part: int, team: int, group: Any = group, at: int = address(arena)) -> None:
                 for step in group:
-                    call = network._calls[f"step{step}"]
-                    call(at, network._weights_at, count, part, parts, team)
+                    call = network._calls.functions[f"step{step}"]
+                    call(at, network.weights.ctypes.data, count, part, parts, team)
 
             with_threads(parts, work, first=first)
-        for found, right in zip(network._left(arena, count), wanted, strict=True):
+        for found, right in zip(network.room.left(arena, count), wanted, strict=True):
             np.testing.assert_array_equal(found, right)
 
 

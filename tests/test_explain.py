@@ -11,8 +11,10 @@ from torch import nn
 
 from lighten.emit import ISAS, build, features, host
 from lighten.emit.isa import supported
-from lighten.engine import Network, ceiling, plan
+from lighten.engine import ceiling
+from lighten.engine.executable import Network
 from lighten.engine.explain import error, explain
+from lighten.engine.plan import plan
 from lighten.network import lower
 from lighten.program import cost
 from lighten.program.ir import Stored

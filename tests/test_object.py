@@ -18,8 +18,9 @@ from lighten.core.task import Preprocess
 from lighten.emit import features, host
 from lighten.emit.isa import supported
 from lighten.emit.target import CPUS, ISAS, target
-from lighten.engine import Network, plan
+from lighten.engine.executable import Network
 from lighten.engine.object_file import identifier, object_file
+from lighten.engine.plan import plan
 from lighten.errors import InputError, UnsupportedOps
 from lighten.network import lower
 from lighten.program import Builder, interpret

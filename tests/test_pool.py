@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from lighten.emit import host
-from lighten.engine import Network, plan
+from lighten.engine.executable import Network
+from lighten.engine.plan import plan
 from lighten.engine.pool import LOOKING, POOLS
 from lighten.program import Builder, Program
 

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from lighten import zoo
 from lighten.cli import app
 from lighten.emit import host
-from lighten.engine import Network, choose, plan, tuning
+from lighten.engine import choose, tuning
+from lighten.engine.executable import Network
+from lighten.engine.plan import plan
 from lighten.kernels.layout import Blocked
 from lighten.kernels.shapes import Conv, Window
 from lighten.network import lower

@@ -18,7 +18,8 @@ def code_digest(program: Any) -> str:
     """
     from lighten.emit import host, llvm_version
     from lighten.emit.function import module
-    from lighten.engine import Network, plan
+    from lighten.engine.executable import Network
+    from lighten.engine.plan import plan
 
     kernels, entries = Network(plan(program, host()), compiled=False).functions()
     text = module([*kernels, *entries.values()]) if entries else ""
@@ -28,7 +29,7 @@ def code_digest(program: Any) -> str:
 def interpreted(program: Any) -> tuple[str, ...]:
     """The ops that the engine leaves to the reference interpreter, by name."""
     from lighten.emit import host
-    from lighten.engine import plan
+    from lighten.engine.plan import plan
 
     return plan(program, host()).interpreted
 
@@ -47,7 +48,8 @@ class Native:
     def compile(self, program: Any, threads: int = 1) -> Any:
         """The Program, planned and compiled. UnsupportedOps names the ops that are `missing`."""
         from lighten.emit import host
-        from lighten.engine import Network, plan
+        from lighten.engine.executable import Network
+        from lighten.engine.plan import plan
 
         return Network(plan(program, host()), threads)
 

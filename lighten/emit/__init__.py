@@ -9,7 +9,7 @@ build         IR text to callable machine code; compiled objects are kept on dis
 """
 
 from lighten.emit import atomic, lanes
-from lighten.emit.build import Library, build, llvm_version
+from lighten.emit.build import Library, build, llvm_version, reload
 from lighten.emit.function import Function, Index, Tile, Value
 from lighten.emit.isa import ISAS, Isa, features, host
 from lighten.emit.types import F32, I32, I64, POINTER, Type, vector
@@ -33,5 +33,6 @@ __all__ = [
     "host",
     "lanes",
     "llvm_version",
+    "reload",
     "vector",
 ]

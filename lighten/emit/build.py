@@ -18,10 +18,13 @@ _lock = threading.Lock()
 
 
 class Library:
-    """Machine code in memory; its functions are called by address. It lives as long as this."""
+    """Machine code in memory; its functions are called by address. It lives as long as this.
 
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
+    `name` is its object's in the cache.
+    """
+
+    def __init__(self, engine: Any, name: str) -> None:
+        self._engine, self.name = engine, name
 
     def address(self, name: str) -> Address:
         """Where a function begins."""
@@ -39,7 +42,14 @@ def build(functions: Iterable[Function]) -> Library:
     was done before.
     """
     listed = list(functions)
-    return _loaded(object_code(module(listed), listed[0].isa), listed[0].isa)
+    name, code = object_code(module(listed), listed[0].isa)
+    return _loaded(name, code, listed[0].isa)
+
+
+def reload(name: str, isa: Isa) -> Library | None:
+    """What was built before, by its object's name; None where the cache has it no more."""
+    code = cache.get(name)
+    return _loaded(name, code, isa) if code is not None else None
 
 
 def llvm_version() -> str:
@@ -49,8 +59,8 @@ def llvm_version() -> str:
     return ".".join(map(str, llvm.llvm_version_info))
 
 
-def object_code(text: str, isa: Isa) -> bytes:
-    """A module's object file: from the cache, or compiled now and kept there."""
+def object_code(text: str, isa: Isa) -> tuple[str, bytes]:
+    """A module's object file and its name: from the cache, or compiled now and kept there."""
     import llvmlite.binding as llvm
 
     name = cache.key(text, isa.name, llvm_version(), llvm.get_default_triple(), HOW)
@@ -58,7 +68,7 @@ def object_code(text: str, isa: Isa) -> bytes:
     if found is None:
         found = _compiled(text, isa)
         cache.put(name, found)
-    return found
+    return name, found
 
 
 def _compiled(text: str, isa: Isa) -> bytes:
@@ -71,14 +81,14 @@ def _compiled(text: str, isa: Isa) -> bytes:
         return bytes(machine.emit_object(parsed))
 
 
-def _loaded(code: bytes, isa: Isa) -> Library:
+def _loaded(name: str, code: bytes, isa: Isa) -> Library:
     import llvmlite.binding as llvm
 
     machine = _machine(isa)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return Library(engine)
+    return Library(engine, name)
 
 
 def _machine(isa: Isa) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 
@@ -19,17 +20,17 @@ class Type:
     bits: int
     lanes: int = 1
 
-    @property
+    @functools.cached_property
     def element(self) -> Type:
         """The type of one lane."""
-        return replace(self, lanes=1)
+        return replace(self, lanes=1) if self.lanes > 1 else self
 
     @property
     def bytes(self) -> int:
         """Its size in memory."""
         return self.lanes * self.bits // 8
 
-    @property
+    @functools.cached_property
     def text(self) -> str:
         """Its name in LLVM IR."""
         if self.lanes > 1:
@@ -52,6 +53,7 @@ I64 = Type("int", 64)
 POINTER = Type("pointer", 64)
 
 
+@functools.cache
 def vector(element: Type, lanes: int) -> Type:
     """`lanes` of `element` side by side."""
     return replace(element, lanes=lanes)

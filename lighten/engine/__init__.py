@@ -6,9 +6,7 @@ choose      which kernel computes each convolution: the least predicted time
 pairs       what the engine's kernels join: residuals, activations
 memory      an arena in which values that never live together share bytes
 executable  the whole as one native call; ops that no kernel runs go to the reference interpreter
+kept        a compiled network on disk, run again without planning; `arena`: what that takes
+
+Nothing is imported here: what runs a kept network needs neither plan nor kernels.
 """
-
-from lighten.engine.executable import Network
-from lighten.engine.plan import Plan, plan
-
-__all__ = ["Network", "Plan", "plan"]

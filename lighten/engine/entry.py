@@ -1,36 +1,34 @@
-"""What a program's inputs must be like, and what of them is whole numbers."""
+"""What a network's inputs must be like."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lighten.errors import InputError
-from lighten.program.ir import Program
-from lighten.program.spec import MOVES
 
 Array = np.ndarray[Any, Any]
 EXACT = 1 << 24  # float32 holds every whole number below
 
 
+@dataclass(frozen=True)
 class Entry:
-    """Checks arrays before they flow in; `whole` names the values that are whole numbers."""
+    """Checks arrays before they flow in: their shapes without the batch, and the bounds of those
+    that are whole numbers, by their place.
+    """
 
-    def __init__(self, program: Program, whole: Container[str]) -> None:
-        self.shapes = [program.values[name].shape for name in program.inputs]
-        tables = _tables(program)
-        self.bounds = {
-            at: tables.get(name, EXACT) for at, name in enumerate(program.inputs) if name in whole
-        }
-        self.names = program.inputs
+    names: Sequence[str]
+    shapes: Sequence[tuple[int, ...]]
+    bounds: Mapping[int, int] = field(default_factory=dict)
 
     def count(self, inputs: Sequence[Array]) -> int:
         """How many samples these are; InputError where they do not fit the program."""
         found = [tuple(np.shape(x)) for x in inputs]
         batches = {shape[:1] for shape in found}
-        fits = [shape[1:] for shape in found] == self.shapes and len(batches) == 1
+        fits = [shape[1:] for shape in found] == list(self.shapes) and len(batches) == 1
         if not fits or batches & {(), (0,)}:
             shapes = ", ".join(f"[n, {', '.join(map(str, shape))}]" for shape in self.shapes)
             got = ", ".join(map(str, map(list, found))) or "none"
@@ -48,21 +46,3 @@ class Entry:
             f"The input {self.names[at]!r} {what}: it must lie from {-bound} to {bound - 1}, "
             f"but holds {worst:g}."
         )
-
-
-def _tables(program: Program) -> Mapping[str, int]:
-    """How long the shortest table is in which each input is looked up, as it is or moved."""
-    makers = program.producers()
-    found: dict[str, int] = {}
-    for op in program.ops:
-        if op.kind != "gather":
-            continue
-        first = op.inputs[0]
-        shape = (program.values if first in program.values else program.arrays)[first].shape
-        name = op.inputs[1]
-        while name in makers and makers[name].kind in MOVES and len(makers[name].inputs) == 1:
-            name = makers[name].inputs[0]
-        if name in program.inputs:
-            extent = shape[op["axis"]]
-            found[name] = min(extent, found.get(name, extent))
-    return found

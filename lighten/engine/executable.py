@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from collections import defaultdict
@@ -13,10 +12,11 @@ import numpy as np
 
 from lighten.emit import POINTER, Function, Value, build
 from lighten.engine import choose
+from lighten.engine.arena import Arenas, Calls, Held, Room
+from lighten.engine.bounds import entry
 from lighten.engine.entry import Entry
-from lighten.engine.memory import address, aligned, offsets, rounded
+from lighten.engine.memory import aligned, offsets, rounded
 from lighten.engine.plan import Interpreted, Plan, Step
-from lighten.engine.pool import POOLS
 from lighten.engine.waits import waits
 from lighten.errors import InputError
 from lighten.kernels import share
@@ -38,25 +38,22 @@ class Network:
         if threads < 1:
             raise InputError(f"A network runs on one thread or more, but got {threads}.")
         self.plan, self.program, self.threads = plan, plan.program, threads
-        self._inputs = Entry(plan.program, plan.whole)
-        self._read = {name: plan.program.arrays[name].decode() for name in plan.program.arrays}
+        self._inputs = entry(plan.program, plan.whole)
+        self._stored: dict[str, Array] = {}  # what interpreted ops have read of the arrays
         lives = _lives(plan)
         sizes = {name: layout.sample for name, layout in plan.layouts.items()}
         self._at, self.bytes_per_sample = offsets(sizes, lives)
         # beyond the samples, once for each thread: kernels take one sample after the other
         wanted = {name: size * threads for name, size in plan.scratch.items()}
         self._scratch_at, self.scratch_bytes = offsets(wanted, lives)
+        self._arenas = Arenas(self._room())
         self._weights, self._packed = _blob(plan.packed)
-        self._weights_at = self._weights.ctypes.data
         self._segments = _segments(plan.steps)
         kernels, entries = self.functions() if compiled else ([], {})
-        self._calls = {}
+        self._names = list(entries)
         if entries:
-            library = build([*kernels, *entries.values()])
-            kinds = (ctypes.c_void_p, ctypes.c_void_p, *share.KINDS)
-            self._calls = {name: library.function(name, *kinds) for name in entries}
-            self._begins = {name: library.address(name) for name in entries}
-        self._arenas: list[Array] = []  # free ones
+            self.library = build([*kernels, *entries.values()])
+            self._calls = Calls(self.library, self._names, self._weights, threads)
         self._many: Network | None = None
         self._planning = threading.Lock()
 
@@ -68,17 +65,17 @@ class Network:
         count = self._inputs.count(inputs)
         if (other := self._best(count)) is not self:
             return other(*inputs)
-        arena = self._taken(count)
+        arena = self._arenas.take(count)
         try:
-            self._enter(inputs, arena, count)
+            self.room.enter(inputs, arena, count)
             for number, segment in enumerate(self._segments):
                 if isinstance(segment, Interpreted):
                     self._interpret(segment, arena, count)
                 else:
-                    self._run(f"segment{number}", arena, count)
-            return self._left(arena, count)
+                    self._calls.run(f"segment{number}", arena, count)
+            return self.room.left(arena, count)
         finally:
-            self._arenas.append(arena)
+            self._arenas.give(arena)
 
     def profile(self, inputs: Sequence[Array], runs: int = 50) -> Mapping[str, float]:
         """Median milliseconds per op name, each step timed by itself, less what a call costs."""
@@ -86,16 +83,16 @@ class Network:
         count = self._inputs.count(inputs)
         if (other := self._best(count)) is not self:
             return other.profile(inputs, runs)
-        arena = self._taken(count)
+        arena = self._arenas.take(count)
         times: dict[int, list[float]] = defaultdict(list)
         for _ in range(runs + 3):
-            self._enter(inputs, arena, count)
+            self.room.enter(inputs, arena, count)
             for number, step in enumerate(self.plan.steps):
                 begun = time.perf_counter()
                 if isinstance(step, Interpreted):
                     self._interpret(step, arena, count)
                 else:
-                    self._run(f"step{number}", arena, count)
+                    self._calls.run(f"step{number}", arena, count)
                 times[number].append(1e3 * (time.perf_counter() - begun))
         total: dict[str, float] = defaultdict(float)
         call = self._call_ms(arena)
@@ -114,18 +111,12 @@ class Network:
                 self._many = Network(plan, self.threads) if plan else self
         return self._many
 
-    def _run(self, name: str, arena: Array, count: int) -> None:
-        """A native call: by this thread alone, or with the others of the pool."""
-        given = (address(arena), self._weights_at, count)
-        if self.threads == 1 or not POOLS.of(self.threads).run(self._begins[name], *given):
-            self._calls[name](*given, 0, 1, None)
-
     def _call_ms(self, arena: Array) -> float:
         """Milliseconds of a native call that does nothing: no samples."""
         taken = []
-        for name in list(self._calls)[:1] * 50:
+        for name in self._names[:1] * 50:
             begun = time.perf_counter()
-            self._run(name, arena, 0)
+            self._calls.run(name, arena, 0)
             taken.append(1e3 * (time.perf_counter() - begun))
         return float(np.median(taken)) if taken else 0.0
 
@@ -133,45 +124,56 @@ class Network:
         """Bytes that a call of so many samples works in."""
         if (other := self._best(count)) is not self:
             return other.arena_bytes(count)
-        return self.bytes_per_sample * count + self.scratch_bytes
-
-    def _taken(self, count: int) -> Array:
-        needed = self.arena_bytes(count)
-        try:
-            arena = self._arenas.pop()
-        except IndexError:
-            return aligned(needed)
-        return arena if len(arena) >= needed else aligned(needed)
-
-    def _view(self, name: str, arena: Array, count: int, shape: Sequence[int]) -> Array:
-        start = self._at[name] * count
-        size = 4 * count * int(np.prod(shape))
-        return arena[start : start + size].view(np.float32).reshape(count, *shape)
-
-    def _enter(self, inputs: Sequence[Array], arena: Array, count: int) -> None:
-        for name, x in zip(self.program.inputs, inputs, strict=True):
-            self._view(name, arena, count, x.shape[1:])[...] = x
-
-    def _left(self, arena: Array, count: int) -> tuple[Array, ...]:
-        """The outputs, whole numbers as integers."""
-        found = []
-        for name, place in zip(self.program.outputs, self.plan.results, strict=True):
-            held = self._view(place, arena, count, self.program.values[name].shape)
-            found.append(held.astype(np.int64 if name in self.plan.whole else np.float32))
-        return tuple(found)
+        return self.room.bytes(count)
 
     def _interpret(self, step: Interpreted, arena: Array, count: int) -> None:
-        op, values = step.op, self.program.values
+        op = step.op
 
         def read(name: str) -> Array:
-            if name in self._read:
-                return self._read[name][None]
-            held = self._view(step.given[name], arena, count, values[name].shape)
+            if name in self.program.arrays:
+                return self._array(name)[None]
+            held = self._held(step.given[name], name).view(arena, count)
             return held.astype(np.int64) if name in self.plan.whole else held
 
-        stored = [self._read[name] if name else None for name in weights(op)]
+        stored = [self._array(name) if name else None for name in weights(op)]
         result = REFERENCE[op.kind](op, *map(read, operands(op)), *stored)
-        self._view(step.made[op.output], arena, count, values[op.output].shape)[...] = result
+        self._held(step.made[op.output], op.output).view(arena, count)[...] = result
+
+    def _array(self, name: str) -> Array:
+        """A stored array in numbers, which are found once."""
+        if name not in self._stored:
+            self._stored[name] = self.program.arrays[name].decode()
+        return self._stored[name]
+
+    # ── where things lie ──────────────────────────────────────────────────────────────────
+
+    @property
+    def room(self) -> Room:
+        """What a call works in."""
+        return self._arenas.room
+
+    def _room(self) -> Room:
+        outputs = zip(self.plan.results, self.program.outputs, strict=True)
+        return Room(
+            self.bytes_per_sample,
+            self.scratch_bytes,
+            tuple(self._held(name, name) for name in self.program.inputs),
+            tuple(self._held(place, name) for place, name in outputs),
+        )
+
+    def _held(self, place: str, name: str) -> Held:
+        """A value where it lies in rows."""
+        return Held(self._at[place], self.program.values[name].shape, name in self.plan.whole)
+
+    @property
+    def inputs(self) -> Entry:
+        """What the inputs must be like."""
+        return self._inputs
+
+    @property
+    def native(self) -> bool:
+        """Whether a call is one native call, `segment0`."""
+        return len(self._segments) == 1 and not isinstance(self._segments[0], Interpreted)
 
     # ── compiling ─────────────────────────────────────────────────────────────────────────
 
@@ -245,15 +247,19 @@ def _segments(steps: Sequence[Step | Interpreted]) -> list[list[Step] | Interpre
     return found
 
 
-def _blob(packed: Mapping[str, Array]) -> tuple[Array, dict[str, int]]:
-    """All packed weights in one block of memory, and where each begins."""
+def _blob(packed: dict[str, Array]) -> tuple[Array, dict[str, int]]:
+    """All packed weights in one block of memory, and where each begins. What was given is then
+    views of the block: no weight is held twice.
+    """
     places, size = {}, 0
     for name, array in packed.items():
         places[name] = size
         size += rounded(array.nbytes)
     held = aligned(size)
     for name, array in packed.items():
-        held[places[name] : places[name] + array.nbytes] = array.reshape(-1).view(np.uint8)
+        there = held[places[name] : places[name] + array.nbytes]
+        there[...] = array.reshape(-1).view(np.uint8)
+        packed[name] = there.view(array.dtype).reshape(array.shape)
     return held, places
 
 

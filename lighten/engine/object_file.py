@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from lighten.emit import Function
 from lighten.emit.function import module
 from lighten.emit.target import Target, emit_object
-from lighten.engine.entry import Entry
 from lighten.engine.executable import Network
 from lighten.engine.memory import LINE
 from lighten.engine.plan import Plan, plan
@@ -96,7 +95,7 @@ def _call(name: str, network: Network, entry: Function) -> str:
         "begun:",
     ]
     before = "begun"
-    for at, bound in Entry(program, network.plan.whole).bounds.items():
+    for at, bound in network.inputs.bounds.items():
         lines += _checked(at, bound, _numbers(program, program.inputs[at]), before)
         before = f"checked{at}"
     for place, value in zip(inputs, program.inputs, strict=True):

@@ -167,6 +167,12 @@ def recall(conv: Conv, isa: Isa) -> list[Found] | None:
         return None
 
 
+def records(chosen: Iterable[choose.Choice], isa: Isa) -> list[str]:
+    """Where it is written down what is known of these, in the cache; whether it is there or not."""
+    found = {_path(plainly(choice.conv), isa).name for choice in chosen}
+    return [f"{FOLDER}/{name}" for name in sorted(found)]
+
+
 def pick(
     conv: Conv, isa: Isa, options: Sequence[choose.Choice], tolerance: float = TOLERANCE
 ) -> choose.Choice:

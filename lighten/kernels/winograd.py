@@ -151,22 +151,22 @@ def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:
 
 
 def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
-    """U = G w Gᵀ as `[product, group of filters, channel, filter]`."""
+    """U = G w Gᵀ as `[product, group of filters, channel, filter]`, made group by group: in float64
+    all of it at once would take many times the memory of the weights. Channels are multiplied one
+    by one: NumPy would share larger products among threads, and wait for them.
+    """
     made, *_ = algorithm(schedule.outputs, conv.window.kernel[0])
     transform = made.as_float()[1]
-    u = np.einsum("ai,kcij,bj->abkc", transform, weight.astype(np.float64), transform)
-    group, (filters, channels) = schedule.blocks * conv.target.lanes, weight.shape[:2]
-    wide = np.zeros(
-        (
-            len(transform) ** 2,
-            math.ceil(filters / group) * group,
-            conv.source.blocks * conv.source.lanes,
-        ),
-        np.float32,
-    )
-    wide[:, :filters, :channels] = u.reshape(-1, filters, channels)
-    split = wide.reshape(len(wide), -1, group, wide.shape[2])
-    return np.ascontiguousarray(split.transpose(0, 1, 3, 2))
+    both = np.kron(transform, transform)  # of a channel's taps in a row
+    group, channels = schedule.blocks * conv.target.lanes, weight.shape[1]
+    deep, groups = conv.source.blocks * conv.source.lanes, math.ceil(len(weight) / group)
+    packed = np.zeros((len(both), groups, deep, group), np.float32)
+    for g in range(groups):
+        part = weight[g * group : (g + 1) * group]
+        taps = np.ascontiguousarray(part.reshape(len(part), -1).T)
+        u = both @ taps.reshape(channels, -1, len(part)).astype(np.float64)
+        packed[:, g, :channels, : len(part)] = u.transpose(1, 0, 2)
+    return packed
 
 
 @dataclass(frozen=True)
