@@ -36,12 +36,15 @@ FAR = 4  # loads from near that one from the next cache takes as long as
 
 @dataclass(frozen=True)
 class Linear:
-    """`source` is `[rows, channels]`; `target` and `residual`, `[rows, filters]`, lie in rows."""
+    """`source` is `[rows, channels]`; `target` and `residual`, `[rows, filters]`, lie in rows. Where
+    it is `paired`, a channel of source and weights is a pair of them in bfloat16 (`rounding`).
+    """
 
     source: Strided
     target: Strided
     activation: str = ""
     residual: Strided | None = None
+    paired: bool = False
 
     @property
     def even(self) -> bool:
@@ -114,7 +117,7 @@ def emit(name: str, op: Linear, schedule: Schedule, isa: Isa) -> Function:
         bias = [f.load(start, f.lane, o * f.lane.bytes) for o in range(blocks)]
         down, step = (4 * stride for stride in op.source.strides)
         a = Rows(_row(f["x"], op.source, n, row), down, step)
-        b = Columns(weights, 4 * panel, blocks, blocks * isa.lanes)
+        b = Columns(weights, 4 * panel, blocks, blocks * isa.lanes, op.paired)
         sums = products(f, a, b, channels, bias * rows, soon(weights + size, row))
         _finish(f, op, sums, (n, row, g * panel), width)
 
