@@ -19,7 +19,7 @@ read from the halo of x. Weights are packed in the order in which they are read.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv, Window
 
 Array = np.ndarray[Any, Any]
+Multiply = Callable[[Function, Value, Value, Value], Value]
 FILTERS = (6, 5, 4, 3, 2, 1)  # registers of filters in a block
 
 
@@ -122,9 +123,12 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
     return np.ascontiguousarray(split.transpose(0, 2, 4, 5, 3, 1))
 
 
-def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
+def emit(
+    name: str, conv: Conv, schedule: Schedule, isa: Isa, multiply: Multiply = Function.fma
+) -> Function:
     """The kernel `name(x, w, b, r, y, …)`: sources, packed weights, bias, what is added, results,
-    and `share.COUNT`; r is not read where nothing is added.
+    and `share.COUNT`; r is not read where nothing is added. `multiply` adds the product of a pixel
+    and weights to a sum.
     """
     f = Function(name, {**dict.fromkeys("xwbry", POINTER), **share.COUNT}, isa)
     conv = flat(conv)
@@ -144,7 +148,7 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
             first = i * schedule.rows
             start = f.settled(window(conv, f["x"], (n, 0, first, j)))
             block = (schedule.blocks, width, schedule.rows)
-            sums = _sums(f, conv, (start, weights, f["b"] + outer), block)
+            sums = _sums(f, conv, (start, weights, f["b"] + outer), block, multiply)
             finish(f, conv, sums, (n, g * schedule.blocks, first, j), (schedule.blocks, width))
 
         share.along(f, run, target.width, width, tile)
@@ -157,7 +161,11 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
 
 
 def _sums(
-    f: Function, conv: Conv, places: tuple[Value, Value, Value], size: tuple[int, int, int]
+    f: Function,
+    conv: Conv,
+    places: tuple[Value, Value, Value],
+    size: tuple[int, int, int],
+    multiply: Multiply,
 ) -> Tile:
     """The register block of `size` (registers, columns, rows): bias, and every channel and tap."""
     (x, w, b), (blocks, width, height) = places, size
@@ -178,7 +186,7 @@ def _sums(
                 pixel = f.load_spread(x, lane, place + 4 * c)
                 for o in range(blocks):
                     at = q * blocks + o
-                    sums[at] = f.fma(pixel, held[o], sums[at])
+                    sums[at] = multiply(f, pixel, held[o], sums[at])
         return sums
 
     def block(count: int, x: Value, w: Value, sums: Tile) -> Tile:

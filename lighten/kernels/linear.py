@@ -31,6 +31,7 @@ from lighten.kernels.strided import Strided
 
 Array = np.ndarray[Any, Any]
 NEAR = 5 << 17  # bytes of rows that stay in the second cache beside a panel
+START, ROUNDED = 400, 4  # cycles of another step, and of rounding two registers to pairs
 FAR = 4  # loads from near that one from the next cache takes as long as
 
 
@@ -80,6 +81,13 @@ def schedule(op: Linear, isa: Isa) -> Schedule:
 
     options = [made(blocks) for blocks in range(1, min(registers, 4) + 1)]
     return min(options, key=lambda one: (cycles(one), -one.blocks))
+
+
+def better_paired(op: Linear, isa: Isa) -> bool:
+    """Whether half the products are predicted to save more than rounding the rows costs."""
+    (count, channels), filters = op.source.shape, op.target.shape[1]
+    products = count * channels * math.ceil(filters / isa.lanes) / 2
+    return products / 2 > START + ROUNDED * count * math.ceil(channels / (2 * isa.lanes))
 
 
 def pack(weight: Array, schedule: Schedule, isa: Isa) -> Array:

@@ -1,4 +1,4 @@
-"""Rows of float32 rounded to pairs of bfloat16, for kernels that multiply pairs (A1).
+"""Rows or images of float32 rounded to pairs of bfloat16, for kernels that multiply pairs (A1).
 
 reference:
     for t, c:
@@ -10,10 +10,11 @@ reference:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value, bfloat16, lanes
 from lighten.kernels import share
+from lighten.kernels.layout import Blocked
 from lighten.kernels.strided import Strided, rows
 
 
@@ -56,4 +57,33 @@ def emit(name: str, op: Rounding, isa: Isa) -> Function:
             pairs(x + 4 * step * whole, y + 2 * step * whole, rest)
 
     share.each(f, (f["n"], count), row)
+    return f
+
+
+def words(layout: Blocked) -> Blocked:
+    """Images of an even number of channels in pairs: two of its blocks make one."""
+    return replace(layout, channels=layout.channels // 2)
+
+
+def emit_blocked(name: str, source: Blocked, isa: Isa) -> Function:
+    """The kernel `name(x, y, …)`: images in blocks, the same in `words`, halo and all."""
+    f = Function(name, {"x": POINTER, "y": POINTER, **share.COUNT}, isa)
+    target = words(source)
+    whole = source.blocks // 2
+
+    def line(n: Value, block: Index, row: Index, single: bool) -> None:
+        x = f["x"] + n * source.sample + block * (2 * source.block) + row * source.row
+        y = f["y"] + n * target.sample + block * target.block + row * target.row
+
+        def pixel(j: Value, _: Tile) -> None:
+            at = x + j * source.pixel
+            high = f.zero(f.lane) if single else f.load(at, f.lane, source.block)
+            f.store(bfloat16.rounded(f, f.load(at, f.lane), high), y + j * target.pixel)
+
+        f.loop(0, source.columns, pixel)
+
+    if whole:
+        share.each(f, (f["n"], whole, source.rows), lambda n, p, i: line(n, p, i, False))
+    if source.blocks % 2:
+        share.each(f, (f["n"], source.rows), lambda n, i: line(n, whole, i, True))
     return f
