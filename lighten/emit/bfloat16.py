@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lighten.emit.function import Function, Value
-from lighten.emit.isa import VARIABLE, Isa, features
+from lighten.emit.isa import VARIABLE, Isa, features, host
 from lighten.emit.types import Type, vector
 from lighten.errors import InputError
 
@@ -39,6 +39,11 @@ def paired(isa: Isa) -> Isa:
             f"Leave bf16 off to run in float32; {VARIABLE} may have narrowed the instructions.",
         )
     return replace(isa, name=f"{isa.name}+bf16", needs=(*isa.needs, FEATURE))
+
+
+def instructions(bf16: bool) -> Isa:
+    """This machine's instruction set; with products of pairs where bf16 is asked for."""
+    return paired(host()) if bf16 else host()
 
 
 def has_pairs(isa: Isa) -> bool:

@@ -37,8 +37,8 @@ FAR = 4  # loads from near that one from the next cache takes as long as
 
 @dataclass(frozen=True)
 class Linear:
-    """`source` is `[rows, channels]`; `target` and `residual`, `[rows, filters]`, lie in rows. Where
-    it is `paired`, a channel of source and weights is a pair of them in bfloat16 (`rounding`).
+    """`source` is `[rows, channels]`; `target` and `residual`, `[rows, filters]`, lie in rows.
+    Where it is `paired`, a channel of source and weights is two of them in bfloat16 (`rounding`).
     """
 
     source: Strided
