@@ -84,10 +84,12 @@ def schedule(op: Linear, isa: Isa) -> Schedule:
 
 
 def better_paired(op: Linear, isa: Isa) -> bool:
-    """Whether half the products are predicted to save more than rounding the rows costs."""
+    """Whether half the products, two a cycle, save more than rounding the rows is predicted to
+    cost.
+    """
     (count, channels), filters = op.source.shape, op.target.shape[1]
-    products = count * channels * math.ceil(filters / isa.lanes) / 2
-    return products / 2 > START + ROUNDED * count * math.ceil(channels / (2 * isa.lanes))
+    saved = count * channels * math.ceil(filters / isa.lanes) / 2
+    return saved / 2 > START + ROUNDED * count * math.ceil(channels / (2 * isa.lanes))
 
 
 def pack(weight: Array, schedule: Schedule, isa: Isa) -> Array:
