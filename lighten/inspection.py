@@ -24,14 +24,16 @@ Array = np.ndarray[Any, Any]
 SECONDS = 1.0  # of timing per network and backend
 
 
-def evaluate(subject: Subject, backend: str, threads: int, split: str) -> dict[str, Any]:
+def evaluate(
+    subject: Subject, backend: str, threads: int, split: str, bf16: bool = False
+) -> dict[str, Any]:
     """Quality on a split, with its 95 % interval, in the engine that runs it."""
     if subject.task is None:
         raise InputError("Scoring a network needs data.", "Give --data.")
     if split not in ("test", "valid"):
         raise InputError(f"The split must be test or valid, but got {split!r}.")
     backends.check_threads(threads)
-    chosen = _choose(subject, backend)
+    chosen = _in_bf16(backend) if bf16 else _choose(subject, backend)
     task = subject.task
     run = subject.executable(chosen, threads)
     rows = quality.rows(run, getattr(task, split)(), task.metric)
@@ -57,14 +59,28 @@ def _choose(subject: Subject, name: str) -> Backend:
     return backends.get(name)
 
 
+def _in_bf16(name: str) -> Backend:
+    """Our engine, multiplying in bfloat16: no other backend does so here."""
+    from lighten.backends.native import Native
+
+    if name not in ("auto", "all", Native.name):
+        raise InputError(
+            f"--bf16 is an option of the backend native, but got --backend {name}.",
+            "Leave one of the two out.",
+        )
+    return Native(bf16=True)
+
+
 def bench(
     subjects: Sequence[Subject],
     backend: str = "all",
     batches: Sequence[int] = (1,),
     threads: Sequence[int] = (1,),
     progress: Progress = silent,
+    bf16: bool = False,
 ) -> list[dict[str, Any]]:
-    """Latency of every network in every backend, in alternation; one row each.
+    """Latency of every network in every backend, in alternation; one row each. With `bf16`, also in
+    our engine multiplying in bfloat16.
 
     A network a backend cannot run has the reason in its row.
     """
@@ -72,6 +88,7 @@ def bench(
         backends.check_threads(count)
     names = backends.available() if backend in ("all", "auto") else (backend,)
     chosen = [backends.get(name) for name in names]
+    chosen += [_in_bf16(backend)] if bf16 else []
     rows: list[dict[str, Any]] = []
     settings = [(batch, count) for batch in batches for count in threads]
     for done, (batch, count) in enumerate(settings):
@@ -81,7 +98,9 @@ def bench(
     return rows
 
 
-def explain(subject: Subject, batch: int = 1, threads: int = 1) -> dict[str, Any]:
+def explain(
+    subject: Subject, batch: int = 1, threads: int = 1, bf16: bool = False
+) -> dict[str, Any]:
     """Op by op: the kernel that runs it in our engine, milliseconds, how fast that is."""
     from lighten.backends.native import Native
     from lighten.engine import ceiling, tuning
@@ -89,7 +108,7 @@ def explain(subject: Subject, batch: int = 1, threads: int = 1) -> dict[str, Any
     from lighten.engine.explain import explain as told
 
     backends.check_threads(threads)
-    run, inputs = Native().compile(subject.program, threads), subject.inputs(batch)
+    run, inputs = Native(bf16).compile(subject.program, threads), subject.inputs(batch)
     whole = latency.time(run, inputs, SECONDS)
     return {
         "network": subject.name,
@@ -103,7 +122,7 @@ def explain(subject: Subject, batch: int = 1, threads: int = 1) -> dict[str, Any
         "arena": run.arena_bytes(batch),
         "ceiling_gflops": ceiling.gflops(run.plan.isa),
         "error": error(run, subject.program, inputs),
-        "tolerance": tuning.TOLERANCE,
+        "tolerance": tuning.tolerance(run.plan.isa),
         "ops": [asdict(op) for op in told(run, inputs)],
     }
 
@@ -126,13 +145,16 @@ def write_object(program: Program, model: str, cpu: str, out: Path) -> tuple[Pat
     return file, file.with_suffix(".h")
 
 
-def tune(program: Program, seconds: float, progress: Progress = silent) -> tuple[int, int]:
+def tune(
+    program: Program, seconds: float, progress: Progress = silent, bf16: bool = False
+) -> tuple[int, int]:
     """Time kernels for a program's convolutions: how many were timed, how many are left."""
-    from lighten.emit import host
+    from lighten.emit import bfloat16
     from lighten.engine import tuning
 
-    timed = tuning.tune(program, host(), seconds, progress)
-    return timed, len(list(tuning.unknown(program, host())))
+    isa = bfloat16.instructions(bf16)
+    timed = tuning.tune(program, isa, seconds, progress)
+    return timed, len(list(tuning.unknown(program, isa)))
 
 
 def _side_by_side(

@@ -371,3 +371,10 @@ def test_values_share_memory_only_when_they_never_live_together() -> None:
         sum(sizes[n] for n in names if lives[n][0] <= step <= lives[n][1]) for step in range(60)
     )
     assert most <= total < 2 * most
+
+
+def test_a_call_of_no_samples_divides_by_nothing() -> None:
+    """What a profile subtracts: heavy weights over one pixel, whose outermost loop is the batch."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(256, 512, 1), torch.nn.Flatten()).eval()
+    network = Native().compile(lower(net, torch.zeros(2, 256, 1, 1)))
+    assert set(network.profile((np.ones((1, 256, 1, 1), np.float32),), runs=1)) >= {"0"}

@@ -35,9 +35,16 @@ def interpreted(program: Any) -> tuple[str, ...]:
 
 
 class Native:
-    """The engine of `lighten.engine`, on this machine's widest instructions."""
+    """The engine of `lighten.engine`, on this machine's widest instructions; with `bf16`, it may
+    multiply in bfloat16.
+    """
 
     name = "native"
+
+    def __init__(self, bf16: bool = False) -> None:
+        self.bf16 = bf16
+        if bf16:
+            self.name = "native, bf16"
 
     def missing(self, program: Any) -> Sequence[str]:
         """Ops whose results, and inputs that, are rounded to integers, by name; all others run."""
@@ -46,12 +53,14 @@ class Native:
         return rounded_values(program)
 
     def compile(self, program: Any, threads: int = 1) -> Any:
-        """The Program, planned and compiled. UnsupportedOps names the ops that are `missing`."""
-        from lighten.emit import host
+        """The Program, planned and compiled. UnsupportedOps names the ops that are `missing`;
+        InputError where bf16 is asked of a processor without it.
+        """
+        from lighten.emit import bfloat16
         from lighten.engine.executable import Network
         from lighten.engine.plan import plan
 
-        return Network(plan(program, host()), threads)
+        return Network(plan(program, bfloat16.instructions(self.bf16)), threads)
 
     def load(self, data: bytes, threads: int = 1) -> Any:
         """The bytes of an ONNX model as a Program, compiled; reading one takes PyTorch."""

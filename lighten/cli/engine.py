@@ -68,6 +68,7 @@ def tune(
     weights: opt.Weights = None,
     input: opt.InputShape = None,
     time: Annotated[str, typer.Option("--time", help="at most so long: 60s, 5m")] = "60s",
+    bf16: opt.Bf16 = False,
 ) -> None:
     """Time the kernels that MODEL could run on and keep the fastest that are right, for this
     machine. Later runs, builds and loads go by it.
@@ -79,7 +80,7 @@ def tune(
 
     with show.progress() as progress:
         program = open_model(model, weights, None, 0, progress, input).program
-        timed, left = inspection.tune(program, opt.seconds(time), progress)
+        timed, left = inspection.tune(program, opt.seconds(time), progress, bf16)
     if not timed and not left:
         show.said("Every convolution of it was timed here before.")
         return
@@ -98,6 +99,7 @@ def explain(
     tried: Annotated[
         bool, typer.Option("--tried", help="also show every kernel that was timed for each op")
     ] = False,
+    bf16: opt.Bf16 = False,
     json: opt.JsonFile = None,
 ) -> None:
     """Show, op by op, which kernel runs it, how long it takes and how near that is to the core's
@@ -111,7 +113,7 @@ def explain(
     data = opt.with_tokenizer(data, vocab, model, weights) if data else None
     with show.progress() as progress:
         subject = open_model(model, weights, data, 0, progress, input)
-        found = inspection.explain(subject, batch, threads)
+        found = inspection.explain(subject, batch, threads, bf16)
     cells = [
         (
             row["op"],

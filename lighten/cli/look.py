@@ -27,6 +27,7 @@ def evaluate(
     threads: opt.Threads = 1,
     split: Annotated[str, typer.Option("--split", help="test or valid")] = "test",
     skip_corrupt: opt.SkipCorrupt = 0,
+    bf16: opt.Bf16 = False,
     json: opt.JsonFile = None,
 ) -> None:
     """Score MODEL on DATA in the engine that runs it.
@@ -39,7 +40,7 @@ def evaluate(
     data = opt.with_tokenizer(data, vocab, model, weights)
     with show.progress() as progress:
         subject = open_model(model, weights, data, skip_corrupt, progress)
-        result = inspection.evaluate(subject, backend, threads, split)
+        result = inspection.evaluate(subject, backend, threads, split, bf16)
     low, high = result["quality_interval"]
     row = (result["backend"], f"{result['quality']:.2f}", f"[{low:.2f}, {high:.2f}]")
     title = f"{model}, {split}: {result['samples']} samples"
@@ -56,6 +57,7 @@ def bench(
     data: Annotated[str | None, typer.Option("--data", help="gives the input's shape")] = None,
     vocab: opt.Vocab = None,
     input: opt.InputShape = None,
+    bf16: opt.Bf16 = False,
     json: opt.JsonFile = None,
 ) -> None:
     """Time networks side by side, in alternation, on every backend here.
@@ -69,7 +71,7 @@ def bench(
     sizes, cores = opt.whole_numbers(batch, "--batch"), opt.whole_numbers(threads, "--threads")
     with show.progress() as progress:
         subjects = [open_model(model, weights, data, 0, progress, input) for model in models]
-        rows = inspection.bench(subjects, backend, sizes, cores, progress)
+        rows = inspection.bench(subjects, backend, sizes, cores, progress, bf16)
     for size in sizes:
         for count in cores:
             chosen = [r for r in rows if (r["batch"], r["threads"]) == (size, count)]

@@ -37,6 +37,10 @@ BatchSize = Annotated[int, typer.Option("--batch", min=1, help="samples per call
 Backend = Annotated[
     str, typer.Option("--backend", help="auto, eager, onnxruntime, openvino, native")
 ]
+Bf16 = Annotated[
+    bool,
+    typer.Option("--bf16", help="let our engine multiply in bfloat16, which changes results"),
+]
 Reference = Annotated[
     str, typer.Option("--reference", help="runs the fp32 original that 0.25x refers to")
 ]

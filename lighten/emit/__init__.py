@@ -5,10 +5,11 @@ isa           the instruction sets: lanes, registers, features; which of them th
 instructions  what a vector instruction is called, and what it means (NumPy; run in tests)
 function      one function being written: `Value`s with operators, loads and stores, loops
 atomic        what threads say to each other through memory, and loops that wait for it
+bfloat16      pairs of bfloat16 in words: rounding to them, and their products
 build         IR text to callable machine code; compiled objects are kept on disk (`cache`)
 """
 
-from lighten.emit import atomic, lanes
+from lighten.emit import atomic, bfloat16, lanes
 from lighten.emit.build import Library, build, llvm_version, reload
 from lighten.emit.function import Function, Index, Tile, Value
 from lighten.emit.isa import ISAS, Isa, features, host
@@ -28,6 +29,7 @@ __all__ = [
     "Type",
     "Value",
     "atomic",
+    "bfloat16",
     "build",
     "features",
     "host",

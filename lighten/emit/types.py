@@ -36,7 +36,7 @@ class Type:
         if self.lanes > 1:
             return f"<{self.lanes} x {self.element.text}>"
         if self.kind == "float":
-            return {32: "float", 64: "double"}[self.bits]
+            return {16: "bfloat", 32: "float", 64: "double"}[self.bits]
         return "ptr" if self.kind == "pointer" else f"i{self.bits}"
 
     @property

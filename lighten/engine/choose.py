@@ -13,6 +13,7 @@ from lighten.engine.images import image
 from lighten.kernels import (
     depthwise,
     direct,
+    direct_pairs,
     fft,
     grouped,
     indirect,
@@ -32,7 +33,7 @@ Array = np.ndarray[Any, Any]
 HEAVY, SMALL = 1 << 18, 1 << 10  # bytes of weights, pixels
 MANY, FEWEST = 16, 4  # samples that stand for a larger batch, and the smallest of such batches
 KERNELS: Sequence[Any] = (
-    *(depthwise, permuted, grouped, split, direct, indirect),
+    *(depthwise, permuted, grouped, split, direct, indirect, direct_pairs),
     *(winograd, winograd_line, fft),
 )
 

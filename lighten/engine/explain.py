@@ -52,7 +52,7 @@ def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[T
         name = _op(step)
         made = _told(step, times, (count, network.threads), network.plan)
         held = told.get(name)
-        if held is None or held.kernel in ("move", "clear", "fill", "frame"):
+        if held is None or held.kernel in ("move", "clear", "fill", "frame", "round"):
             told[name] = made
     return list(told.values())
 

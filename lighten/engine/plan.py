@@ -102,10 +102,11 @@ class Plan:
         return tuple(step.op.name for step in self.steps if isinstance(step, Interpreted))
 
 
-def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE, batch: int = 1) -> Plan:
+def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int = 1) -> Plan:
     """Steps that compute the program on this instruction set, best for so many samples at a time.
 
-    A kernel whose measured error exceeds `tolerance` is not chosen where there is another.
+    A kernel whose measured error exceeds `tolerance`, that of the instruction set where none is
+    given, is not chosen where there is another. bfloat16 is used on a `bfloat16.paired` one alone.
     UnsupportedOps names what is rounded to integers, which no kernel does yet.
     """
     refused = rounded_values(program)
@@ -113,7 +114,8 @@ def plan(program: Program, isa: Isa, tolerance: float = tuning.TOLERANCE, batch:
         raise UnsupportedOps("native", refused, "It runs no int8 yet: choose onnxruntime.")
     whole, again = integer_values(program), partial(plan, program, isa, tolerance)
     program = with_attention(with_shuffles(with_activations(fuse(program))))
-    pick = partial(tuning.pick, tolerance=tolerance)
+    bound = tuning.tolerance(isa) if tolerance is None else tolerance
+    pick = partial(tuning.pick, tolerance=bound)
     chosen = choose.convolutions(program, isa, pick, batch)
     program = with_residuals(program, chosen)
     made = Plan(program, isa, whole, chosen, again)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lighten.core.files import cache_dir, write_json
-from lighten.emit import Isa, build, features
+from lighten.emit import Isa, bfloat16, build, features
 from lighten.engine import choose
 from lighten.engine.memory import aligned
 from lighten.engine.pairs import with_activations
@@ -35,6 +35,7 @@ Tell = Callable[[str, int, int], None]
 FOLDER, VERSION = "kernels", 4
 TOLERANCE = 1e-4  # max |y − y64| / max |y64|
 AS_FAST = 1.01  # times the fastest, which is no more than timing errs by
+PAIRED = 1e-2  # the same where bfloat16 is allowed: each number is off by up to 2^-9 of itself
 BURST, ROUNDS = 2e-3, 5  # seconds of one burst; the best of so many counts
 COLD = 40 << 20  # bytes of weights between two uses: more than a cache keeps
 MOST_MACS = 4e8  # of the float64 check, which is done on fewer filters where they are many
@@ -82,6 +83,11 @@ def unknown(program: Program, isa: Isa) -> Iterator[Conv]:
 def plainly(conv: Conv) -> Conv:
     """What kernels are told apart by: neither residual nor activation changes which is best."""
     return replace(conv, residual=None, activation="")
+
+
+def tolerance(isa: Isa) -> float:
+    """The largest error that is let pass where nothing else is said."""
+    return PAIRED if bfloat16.has_pairs(isa) else TOLERANCE
 
 
 def measure(choice: choose.Choice, isa: Isa) -> Found:

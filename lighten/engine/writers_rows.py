@@ -11,8 +11,10 @@ from functools import partial
 
 import numpy as np
 
+from lighten.emit import bfloat16
 from lighten.engine.images import plain
 from lighten.engine.plan import View, Writer, plain_name
+from lighten.engine.rounded import in_pairs
 from lighten.kernels import (
     attention,
     elementwise,
@@ -88,6 +90,9 @@ def _linear(w: Writer, op: Op) -> bool:
     target = replace(w.in_rows(op.output), shape=(count, filters), strides=(filters, 1))
     steps = added.steps if added else None
     made = linear.Linear(source.steps, target, op.get("activation", ""), steps)
+    if bfloat16.has_pairs(isa) and linear.better_paired(made, isa):
+        source, weight = in_pairs(w, op, source), bfloat16.words(weight)
+        made = replace(made, source=source.steps, paired=True)
     block = linear.schedule(made, isa)
     stored = len(op.inputs) > 2 and op.inputs[2]
     bias = w.array(op.inputs[2]) if stored else np.zeros(filters, np.float32)

@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from lighten.emit import Function, Index, Isa, Tile, Value, lanes
+from lighten.emit import Function, Index, Isa, Tile, Value, bfloat16, lanes
 
 READY = 8  # multiply-adds under way that keep both ports of a core busy
 UNROLLED = 8  # steps written out in one round
@@ -38,13 +39,14 @@ class Rows:
 @dataclass(frozen=True)
 class Columns:
     """Where register `b[c, o]` lies: `blocks` side by side of `width` numbers altogether, and the
-    bytes from one step to the next.
+    bytes from one step to the next. Where they are `paired`, b and a hold pairs of bfloat16.
     """
 
     pointer: Value
     step: int
     blocks: int
     width: int
+    paired: bool = False
 
     def load(self, f: Function, pointer: Value, o: int) -> Value:
         """Register o at one step; what lies beyond `width` is not read."""
@@ -79,6 +81,7 @@ def products(
     size = len(sums)
     copies = max(1, min(READY // size, count))
     held = sums + [f.zero(f.lane)] * (size * (copies - 1))
+    multiply = partial(bfloat16.dot, f) if b.paired else f.fma
 
     def steps(x: Value, w: Value, number: int, held: Tile) -> Tile:
         for c in range(number):
@@ -88,7 +91,7 @@ def products(
                 spread = f.load_spread(x, f.lane, q * a.row + c * a.step)
                 for o, register in enumerate(registers):
                     at = first + q * b.blocks + o
-                    held[at] = f.fma(spread, register, held[at])
+                    held[at] = multiply(spread, register, held[at])
         return held
 
     unrolled = max(UNROLLED, copies)

@@ -34,6 +34,7 @@ from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv, Window
 
 Array = np.ndarray[Any, Any]
+Multiply = Callable[[Function, Value, Value, Value], Value]
 FILTERS = (6, 5, 4, 3, 2, 1)  # registers of filters in a block
 
 
@@ -133,9 +134,12 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
     return np.ascontiguousarray(split.transpose(0, 2, 4, 5, 3, 1))
 
 
-def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
+def emit(
+    name: str, conv: Conv, schedule: Schedule, isa: Isa, multiply: Multiply = Function.fma
+) -> Function:
     """The kernel `name(x, w, b, r, y, …)`: sources, packed weights, bias, what is added, results,
-    and `share.COUNT`; r is not read where nothing is added.
+    and `share.COUNT`; r is not read where nothing is added. `multiply` adds the product of a pixel
+    and weights to a sum.
     """
     f = Function(name, {**dict.fromkeys("xwbry", POINTER), **share.COUNT}, isa)
     conv = flat(conv)
@@ -165,7 +169,7 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
             start = f.settled(window(conv, f["x"], (n, 0, first, j)))
             block = (schedule.blocks, width, high)
             places = (start, weights, f["b"] + outer)
-            sums = _sums(f, conv, places, block, soon(weights, i, j))
+            sums = _sums(f, conv, places, block, (soon(weights, i, j), multiply))
             finish(f, conv, sums, (n, g * schedule.blocks, first, j), (schedule.blocks, width))
 
         share.along(f, run, target.width, width, tile)
@@ -193,10 +197,10 @@ def _sums(
     conv: Conv,
     places: tuple[Value, Value, Value],
     size: tuple[int, int, int],
-    ahead: Ahead | None,
+    how: tuple[Ahead | None, Multiply],
 ) -> Tile:
     """The register block of `size` (registers, columns, rows): bias, and every channel and tap."""
-    (x, w, b), (blocks, width, height) = places, size
+    (x, w, b), (blocks, width, height), (ahead, multiply) = places, size, how
     source, lane = conv.source, f.lane
     rows, columns = conv.window.kernel
     row_step = conv.window.dilations[0] * source.row
@@ -214,7 +218,7 @@ def _sums(
                 pixel = f.load_spread(x, lane, place + 4 * c)
                 for o in range(blocks):
                     at = q * blocks + o
-                    sums[at] = f.fma(pixel, held[o], sums[at])
+                    sums[at] = multiply(f, pixel, held[o], sums[at])
         return sums
 
     def ask(number: Index) -> None:

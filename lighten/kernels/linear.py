@@ -31,17 +31,21 @@ from lighten.kernels.strided import Strided
 
 Array = np.ndarray[Any, Any]
 NEAR = 5 << 17  # bytes of rows that stay in the second cache beside a panel
+START, ROUNDED = 400, 4  # cycles of another step, and of rounding two registers to pairs
 FAR = 4  # loads from near that one from the next cache takes as long as
 
 
 @dataclass(frozen=True)
 class Linear:
-    """`source` is `[rows, channels]`; `target` and `residual`, `[rows, filters]`, lie in rows."""
+    """`source` is `[rows, channels]`; `target` and `residual`, `[rows, filters]`, lie in rows.
+    Where it is `paired`, a channel of source and weights is two of them in bfloat16 (`rounding`).
+    """
 
     source: Strided
     target: Strided
     activation: str = ""
     residual: Strided | None = None
+    paired: bool = False
 
     @property
     def even(self) -> bool:
@@ -79,6 +83,15 @@ def schedule(op: Linear, isa: Isa) -> Schedule:
     return min(options, key=lambda one: (cycles(one), -one.blocks))
 
 
+def better_paired(op: Linear, isa: Isa) -> bool:
+    """Whether half the products, two a cycle, save more than rounding the rows is predicted to
+    cost.
+    """
+    (count, channels), filters = op.source.shape, op.target.shape[1]
+    saved = count * channels * math.ceil(filters / isa.lanes) / 2
+    return saved / 2 > START + ROUNDED * count * math.ceil(channels / (2 * isa.lanes))
+
+
 def pack(weight: Array, schedule: Schedule, isa: Isa) -> Array:
     """`[filters, channels]` as `[panel, channel, filter]`, zeros for filters that are not there."""
     panel = schedule.blocks * isa.lanes
@@ -114,7 +127,7 @@ def emit(name: str, op: Linear, schedule: Schedule, isa: Isa) -> Function:
         bias = [f.load(start, f.lane, o * f.lane.bytes) for o in range(blocks)]
         down, step = (4 * stride for stride in op.source.strides)
         a = Rows(_row(f["x"], op.source, n, row), down, step)
-        b = Columns(weights, 4 * panel, blocks, blocks * isa.lanes)
+        b = Columns(weights, 4 * panel, blocks, blocks * isa.lanes, op.paired)
         sums = products(f, a, b, channels, bias * rows, soon(weights + size, row))
         _finish(f, op, sums, (n, row, g * panel), width)
 

@@ -90,8 +90,9 @@ def spans(
         start, stop = f.most(first - begin, 0), f.least(last - begin, inner)
         body(*_indices(row, outer), start, stop)
 
-    ends = f.select(f.less(first, last), (last + (inner - 1)) // inner, f.constant(0, I64))
-    f.loop(first // inner, ends, rows)
+    length = f.most(inner, 1)  # where there is no sample, nothing is divided by their number
+    ends = f.select(f.less(first, last), (last + (inner - 1)) // length, f.constant(0, I64))
+    f.loop(first // length, ends, rows)
 
 
 def together(f: Function, extents: Sequence[Index], size: int, body: Callable[..., None]) -> None:

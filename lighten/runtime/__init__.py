@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lighten.emit import host
+from lighten.emit import Isa, bfloat16
 from lighten.engine import kept
 
 if TYPE_CHECKING:
@@ -32,15 +32,16 @@ FRONT = 4096  # bytes of an artifact that tell it from others: lengths and check
 
 class Model:
     """A program, compiled. Arrays `[n, …]` in, an array `[n, …]` out (a tuple where there are
-    several); calls may run at the same time. Each runs on so many `threads`.
+    several); calls may run at the same time. Each runs on so many `threads`, with the instructions
+    of `isa`.
 
     Where it was `found` compiled, the program is not even read until it is asked for.
     """
 
     def __init__(
-        self, read: Callable[[], Program], threads: int = 1, found: kept.Kept | None = None
+        self, read: Callable[[], Program], isa: Isa, threads: int, found: kept.Kept | None = None
     ) -> None:
-        self._read, self._threads, self._found = read, threads, found
+        self._read, self._isa, self._threads, self._found = read, isa, threads, found
         self._network: Network | None = None
         self._planning = threading.Lock()
 
@@ -52,7 +53,7 @@ class Model:
 
         with self._planning:
             if self._network is None:
-                self._network = Network(plan(self._read(), host()), self._threads)
+                self._network = Network(plan(self._read(), self._isa), self._threads)
         return self._network
 
     @property
@@ -92,9 +93,12 @@ class Model:
         return self.network.profile(inputs, runs)
 
 
-def load(path: str | os.PathLike[str], threads: int = 1) -> Model:
+def load(path: str | os.PathLike[str], threads: int = 1, bf16: bool = False) -> Model:
     """The model in a `.lighten` file, run on one thread if nothing else is said: a server's own
     threads then do not wait for each other. ArtifactError where it is malformed.
+
+    `bf16` lets it multiply in bfloat16 where that is faster: results are then off by up to a
+    hundredth. InputError where the processor cannot.
 
     What is compiled is kept in the cache; the next process that loads the same file begins there.
 
@@ -108,20 +112,21 @@ def load(path: str | os.PathLike[str], threads: int = 1) -> Model:
     [[0.0, 0.0, 2.0]]
     """
     path, begun = Path(path), time.time_ns()
+    isa = bfloat16.instructions(bf16)
     name, (stamp, content) = os.path.realpath(path), _opened(path)
-    found = kept.find(name, stamp, host(), threads) if content is not None else None
+    found = kept.find(name, stamp, isa, threads) if content is not None else None
     if found is not None and content is not None:
-        return Model(cache(partial(_program, content)), threads, found)
-    return _built(path, threads, (name, stamp, begun))
+        return Model(cache(partial(_program, content)), isa, threads, found)
+    return _built(path, isa, threads, (name, stamp, begun))
 
 
-def _built(path: Path, threads: int, known: tuple[str, str, int]) -> Model:
+def _built(path: Path, isa: Isa, threads: int, known: tuple[str, str, int]) -> Model:
     """Planned and compiled now, and kept if the file is still what it was."""
     from lighten import store
     from lighten.engine.keep import keep
 
     (name, stamp, begun), program = known, store.load(path)
-    model = Model(lambda: program, threads)
+    model = Model(lambda: program, isa, threads)
     network = model.network
     if stamp and _opened(path)[0] == stamp:
         keep(name, stamp, network, begun)
