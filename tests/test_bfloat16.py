@@ -22,7 +22,8 @@ from lighten.emit.isa import VARIABLE
 from lighten.engine import choose, tuning
 from lighten.engine.executable import Network
 from lighten.engine.explain import error, explain
-from lighten.engine.plan import Step, plan
+from lighten.engine.plan import plan
+from lighten.engine.steps import Step
 from lighten.errors import InputError
 from lighten.kernels import direct_pairs, linear, rounding, share
 from lighten.kernels.layout import Blocked, Halo

@@ -16,7 +16,8 @@ from lighten.backends.native import Native
 from lighten.emit import ISAS, host
 from lighten.engine.executable import Network
 from lighten.engine.memory import offsets
-from lighten.engine.plan import Step, plan
+from lighten.engine.plan import plan
+from lighten.engine.steps import Step
 from lighten.errors import InputError, UnsupportedOps
 from lighten.formats import UINT8
 from lighten.network import lower

@@ -14,7 +14,8 @@ from lighten import store, zoo
 from lighten.emit import host
 from lighten.engine.executable import Network
 from lighten.engine.memory import address
-from lighten.engine.plan import Step, plan
+from lighten.engine.plan import plan
+from lighten.engine.steps import Step
 from lighten.engine.waits import waits
 from lighten.errors import InputError
 from lighten.network import lower

@@ -13,7 +13,7 @@ import pytest
 from lighten.emit import ISAS, Isa, build
 from lighten.engine.choose import Choice, candidates
 from lighten.engine.memory import aligned
-from lighten.kernels import direct, share, winograd
+from lighten.kernels import direct, share, winograd_schedule
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window
@@ -153,7 +153,7 @@ def test_many_convolutions_drawn_at_random_are_right(isa: str) -> None:
         holds(seed, isa)
 
 
-@pytest.mark.parametrize("outputs", winograd.OUTPUTS[3])
+@pytest.mark.parametrize("outputs", winograd_schedule.OUTPUTS[3])
 def test_winograd_loses_no_more_than_its_algebra_says(outputs: int) -> None:
     isa = ISAS[HERE[0]]
     conv = Conv(
@@ -173,7 +173,7 @@ def test_winograd_loses_no_more_than_its_algebra_says(outputs: int) -> None:
             framed = replace(conv, source=conv.source.with_halo(choice.halo))
             y = conv.target.unpack(run(framed, choice, isa, given))
             error = np.abs(y - wanted).max() / np.abs(wanted).max()
-            assert error < 2 * winograd.algorithm(outputs, 3)[0].error()
+            assert error < 2 * winograd_schedule.algorithm(outputs, 3)[0].error()
 
 
 # max |f(x) − f64(x)| / max(1, |f64(x)|) over [−30, 30]

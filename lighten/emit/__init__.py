@@ -3,7 +3,9 @@
 types         what a value is: float32, integers, pointers, vectors of them
 isa           the instruction sets: lanes, registers, features; which of them this machine has
 instructions  what a vector instruction is called, and what it means (NumPy; run in tests)
-function      one function being written: `Value`s with operators, loads and stores, loops
+value         something computed, with the operators of Python
+function      one function being written: values, loads and stores, loops
+lanes         what happens across the lanes of a register: parts, sums, tiles turned
 atomic        what threads say to each other through memory, and loops that wait for it
 bfloat16      pairs of bfloat16 in words: rounding to them, and their products
 build         IR text to callable machine code; compiled objects are kept on disk (`cache`)
@@ -11,9 +13,10 @@ build         IR text to callable machine code; compiled objects are kept on dis
 
 from lighten.emit import atomic, bfloat16, lanes
 from lighten.emit.build import Library, build, llvm_version, reload
-from lighten.emit.function import Function, Index, Tile, Value
+from lighten.emit.function import Function
 from lighten.emit.isa import ISAS, Isa, features, host
 from lighten.emit.types import F32, I32, I64, POINTER, Type, vector
+from lighten.emit.value import Index, Tile, Value
 
 __all__ = [
     "F32",

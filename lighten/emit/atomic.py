@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from lighten.emit.function import Function, Index, Tile, Value
+from lighten.emit.function import Function
 from lighten.emit.types import I64
+from lighten.emit.value import Index, Tile, Value
 
 Turn = Callable[[Tile], tuple[Value, Tile]]
 

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from lighten.emit.function import Function, Value
+from lighten.emit.function import Function
 from lighten.emit.isa import VARIABLE, Isa, features, host
 from lighten.emit.types import Type, vector
+from lighten.emit.value import Value
 from lighten.errors import InputError
 
 Array = np.ndarray[Any, Any]

@@ -17,56 +17,15 @@ the same for the same calls.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 from lighten.emit.instructions import INSTRUCTIONS
 from lighten.emit.isa import Isa
 from lighten.emit.types import F32, I1, I32, I64, POINTER, Type, vector
+from lighten.emit.value import Body, Index, Tile, Value
 
-Tile = list["Value"]  # values that stay in registers
-Body = Callable[["Value", Tile], "Tile | None"]
 FLOATING = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
 WHOLE = {"+": "add nsw", "-": "sub nsw", "*": "mul nsw", "//": "sdiv"}
-
-
-@dataclass(frozen=True, eq=False)
-class Value:
-    """Something computed: its name in the text, its type, and the function it belongs to.
-
-    Pointers move by bytes. An int beside an index is a constant; floats are made by `constant`.
-    """
-
-    name: str
-    type: Type
-    function: Function
-
-    def __add__(self, other: Index) -> Value:
-        return self.function.arithmetic("+", self, other)
-
-    def __radd__(self, other: int) -> Value:
-        return self + other
-
-    def __sub__(self, other: Index) -> Value:
-        return self.function.arithmetic("-", self, other)
-
-    def __mul__(self, other: Index) -> Value:
-        return self.function.arithmetic("*", self, other)
-
-    def __rmul__(self, other: int) -> Value:
-        return self * other
-
-    def __rsub__(self, other: int) -> Value:
-        return self.function.constant(other, self.type) - self
-
-    def __truediv__(self, other: Value) -> Value:
-        return self.function.arithmetic("/", self, other)
-
-    def __floordiv__(self, other: Index) -> Value:
-        return self.function.arithmetic("//", self, other)
-
-
-Index = Value | int
 
 
 class Function:

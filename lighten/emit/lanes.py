@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lighten.emit.function import Function, Tile, Value
+from lighten.emit.function import Function
 from lighten.emit.types import F32, I1, I64, POINTER, Type, vector
+from lighten.emit.value import Tile, Value
 
 
 def load_first(

@@ -1,7 +1,9 @@
 """Running a Program on this machine: plan it, compile it, call it.
 
-plan        which kernel makes each value, and where it lies; `writers`, `writers_images`,
-            `writers_volumes`: one function per kind
+plan        which kernel makes each value, written where its inputs lie; `steps` is what comes out
+writer      the hand that writes: places of values, calls of kernels. `writers` (images in blocks),
+            `writers_images`, `_rows`, `_moves`, `_volumes`: a function per kind
+heads       attention found in the several ops that spell it
 choose      which kernel computes each convolution: the least predicted time
 pairs       what the engine's kernels join: residuals, activations
 rounded     values beside themselves in pairs of bfloat16, where that was asked for

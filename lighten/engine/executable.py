@@ -16,7 +16,7 @@ from lighten.engine.arena import Arenas, Calls, Held, Room
 from lighten.engine.bounds import entry
 from lighten.engine.entry import Entry
 from lighten.engine.memory import aligned, offsets, rounded
-from lighten.engine.plan import Interpreted, Plan, Step
+from lighten.engine.steps import Interpreted, Plan, Step
 from lighten.engine.waits import waits
 from lighten.errors import InputError
 from lighten.kernels import share

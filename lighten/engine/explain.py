@@ -11,7 +11,7 @@ import numpy as np
 
 from lighten.engine import ceiling, tuning
 from lighten.engine.executable import Array, Network
-from lighten.engine.plan import Interpreted, Plan, Step
+from lighten.engine.steps import Interpreted, Plan, Step
 from lighten.kernels.shapes import Conv
 from lighten.program.cost import op_macs
 from lighten.program.interpret import interpret

@@ -20,7 +20,8 @@ from lighten.emit.function import module
 from lighten.emit.target import Target, emit_object
 from lighten.engine.executable import Network
 from lighten.engine.memory import LINE
-from lighten.engine.plan import Plan, plan
+from lighten.engine.plan import plan
+from lighten.engine.steps import Plan
 from lighten.errors import UnsupportedOps
 from lighten.program.ir import Program
 

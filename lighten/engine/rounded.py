@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from lighten.engine.images import plain
-from lighten.engine.plan import View, Writer
+from lighten.engine.steps import View
+from lighten.engine.writer import Writer
 from lighten.kernels import rounding
 from lighten.program.ir import Op
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from lighten.emit import Function
-from lighten.engine.plan import Step
+from lighten.engine.steps import Step
 
 Range = tuple[int, int]
 WRITTEN = frozenset("ys")  # what kernels call their results and their scratch

@@ -10,7 +10,7 @@ import numpy as np
 
 from lighten.engine.choose import settled
 from lighten.engine.images import plain
-from lighten.engine.plan import Writer
+from lighten.engine.writer import Writer
 from lighten.engine.writers_images import IMAGES, call
 from lighten.kernels import moves, pointwise
 from lighten.kernels.functions import BINARY, FUNCTIONS

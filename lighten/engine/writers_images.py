@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from lighten.engine.choose import Array, Choice, apart, in_phases, settled
-from lighten.engine.plan import Writer
+from lighten.engine.writer import Writer
 from lighten.kernels import group_norm, moves, pool, resize, spatial, transposed
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, window

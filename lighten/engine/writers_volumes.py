@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from lighten.engine.choose import Array, in_phases
-from lighten.engine.plan import Writer, plain_name
+from lighten.engine.writer import Writer, plain_name
 from lighten.engine.writers_images import normalise
 from lighten.kernels import group_norm, im2col, resize, volume_pool, volumes
 from lighten.kernels.functions import FUNCTIONS

@@ -30,7 +30,7 @@ from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv
 from lighten.kernels.share import Team
-from lighten.kernels.winograd import algorithm
+from lighten.kernels.winograd_schedule import algorithm
 
 Array = np.ndarray[Any, Any]
 OUTPUTS = {3: (2, 4, 6), 5: (2, 4), 7: (2, 4)}  # taps → m
