@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
-from lighten.kernels import share
+from lighten.kernels import framed, share
 from lighten.kernels.finish import finish, window
-from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv
 
 Array = np.ndarray[Any, Any]
@@ -53,14 +52,7 @@ def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
     return [Schedule(math.ceil(conv.target.width / tiles))]
 
 
-def halo(conv: Conv, schedule: Schedule) -> Halo:
-    """What is read around the image."""
-    return conv.window.halo(conv.source.height, conv.source.width)
-
-
-def workspace(conv: Conv, schedule: Schedule) -> int:
-    """Bytes beside sources and results: none."""
-    return 0
+halo, workspace = framed.halo, framed.workspace
 
 
 def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
-from lighten.kernels import costs, share
+from lighten.kernels import costs, framed, share
 from lighten.kernels.block import LINE, Ahead, even, tallest
 from lighten.kernels.finish import finish, window
 from lighten.kernels.layout import Halo
@@ -79,14 +79,7 @@ def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
     return found
 
 
-def halo(conv: Conv, schedule: Schedule) -> Halo:
-    """What is read around the image."""
-    return conv.window.halo(conv.source.height, conv.source.width)
-
-
-def workspace(conv: Conv, schedule: Schedule) -> int:
-    """Bytes beside sources and results: none."""
-    return 0
+halo, workspace = framed.halo, framed.workspace
 
 
 def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:

@@ -26,11 +26,10 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
-from lighten.kernels import costs, depthwise, direct, share
+from lighten.kernels import costs, depthwise, direct, framed, share
 from lighten.kernels.block import even
 from lighten.kernels.direct import FILTERS
 from lighten.kernels.finish import finish, window
-from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv
 
 Array = np.ndarray[Any, Any]
@@ -83,14 +82,7 @@ def schedules(conv: Conv, isa: Isa) -> list[Schedule]:
     return found
 
 
-def halo(conv: Conv, schedule: Schedule) -> Halo:
-    """What is read around the image."""
-    return conv.window.halo(conv.source.height, conv.source.width)
-
-
-def workspace(conv: Conv, schedule: Schedule) -> int:
-    """Bytes beside sources and results: none."""
-    return 0
+halo, workspace = framed.halo, framed.workspace
 
 
 def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:
