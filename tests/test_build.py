@@ -69,7 +69,8 @@ def test_explain_tells_what_tuning_found(
     layer = next(op for op in json.loads(told.read_text())["ops"] if op["op"] == "layer1.0.conv1")
     assert 0 < layer["error"] < 1e-4 and len(layer["tried"]) > 3
     mine = next(one for one in layer["tried"] if one["name"] == layer["chosen"])
-    assert mine["milliseconds"] == min(one["milliseconds"] for one in layer["tried"])
+    fastest = min(one["milliseconds"] for one in layer["tried"])
+    assert mine["milliseconds"] <= tuning.AS_FAST * fastest
 
 
 def test_bench_runs_it_beside_the_others(built: Path, tmp_path: Path) -> None:

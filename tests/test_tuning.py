@@ -100,7 +100,9 @@ def test_the_tolerance_forbids_kernels() -> None:
     assert any(one.error > 6e-7 for one in found.values())
     for tolerance, choice in chosen.items():
         allowed = [one for one in found.values() if one.error <= tolerance]
-        assert found[choice.name] == min(allowed, key=lambda one: one.milliseconds)
+        fastest = min(one.milliseconds for one in allowed)
+        assert found[choice.name] in allowed
+        assert found[choice.name].milliseconds <= tuning.AS_FAST * fastest
 
 
 NO_TIME = '{"conv": "CONV", "found": [{"name": "direct", "milliseconds": null, "error": 0}]}'
