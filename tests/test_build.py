@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import lighten
 from lighten.cli import app, main
+from lighten.engine import tuning
 
 QUESTION = """
 import sys, numpy as np, lighten
