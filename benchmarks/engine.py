@@ -99,6 +99,15 @@ def measured(name: str, batch: int, threads: int, *, quick: bool) -> tuple[commo
     return row, [str(row["case"]), *cells, *last]
 
 
+def means(rows: list[common.Row]) -> str:
+    """The geometric mean of the ratios of the medians, by threads."""
+    found = []
+    for threads in sorted({row["threads"] for row in rows}):
+        ratios = [row["ratio"] for row in rows if row["threads"] == threads]
+        found.append(f"{threads} thread(s): **{np.exp(np.mean(np.log(ratios))):.2f}**")
+    return ", ".join(found)
+
+
 def main() -> None:
     """Measure every network, print and write the table."""
     found = common.parser("engine", __doc__ or "", several_threads=True)
@@ -112,11 +121,9 @@ def main() -> None:
             rows.append(row)
             lines.append(line)
             print(" | ".join(line), flush=True)
-    ratios = [row["ratio"] for row in rows]
     heads = ["network", "ours, ms", *(f"{p}, ms" for p in rows[0]["peers"])]
     heads += ["best peer ÷ ours [95 %]", "error", "ops interpreted", "arena, MB"]
-    mean = float(np.exp(np.mean(np.log(ratios))))
-    text = f"{common.markdown(heads, lines)}\n\nGeometric mean of the ratios: **{mean:.2f}**."
+    text = f"{common.markdown(heads, lines)}\n\nGeometric mean of the ratios, {means(rows)}."
     common.publish("engine", args, rows, text, summed_up=False)
 
 
