@@ -82,7 +82,6 @@ def test_a_network_may_go_as_soon_as_it_has_answered() -> None:
         np.testing.assert_array_equal(network(3)(X)[0], WANTED)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupted_call_leaves_the_pool_whole() -> None:
     """Exceptions are thrown into calls, and between them, wherever an alarm happens to strike."""
 
