@@ -111,7 +111,7 @@ def _as(w: Writer, name: str, shape: tuple[int, ...]) -> View:
     """
     found = w.view(name)
     steps = found.steps.reshaped(shape)
-    if steps is not None and steps.strides[-1] in (0, 1) and (steps.strides[-1] or shape[-1] == 1):
+    if steps is not None and 1 in (steps.strides[-1], shape[-1]):
         return View(found.place, steps)
     found = w.dense(name)
     steps = found.steps.reshaped(shape)

@@ -7,6 +7,7 @@ reference, one sample:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -92,9 +93,7 @@ def _gone(
 def _scaled(f: Function, op: Reduce, value: Value) -> Value:
     if op.function != "mean":
         return value
-    count = 1
-    for extent in op.source.shape[-op.over :]:
-        count *= extent
+    count = math.prod(op.source.shape[-op.over :])
     return value * f.constant(1 / count, value.type)
 
 
