@@ -184,6 +184,12 @@ def test_the_parts_of_a_call_add_up_and_are_never_scaled_up(slow: float, scale: 
     assert (found["rest_ms"] > 0.1) == (scale == 1.0)
 
 
+def test_a_call_measured_longer_than_the_whole_leaves_the_ops_their_share() -> None:
+    found = parts(program(), {"a": 0.2, "b": 0.6}, 1.0, 1.2)
+    assert [op["ms"] for op in found["ops"]] == pytest.approx([0.1, 0.3])
+    assert (found["call_ms"], found["rest_ms"]) == pytest.approx((0.6, 0.0))
+
+
 def test_a_histogram_made_small_keeps_its_counts_and_knows_what_lies_beyond() -> None:
     x = np.random.default_rng(0).normal(size=20_000)
     found = compact(Histogram.of(x), -2.0, 1.0)

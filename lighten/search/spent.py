@@ -2,7 +2,8 @@
 
 A profile times every op by itself, which slows small ones down; the whole call is timed without it.
 So the parts are scaled down where they exceed the whole, and never up: what is left over is said to
-be left over. What a network of no ops takes is the call's own.
+be left over. What a network of no ops takes is the call's own; where that was measured longer than
+the whole (another process was busy then, not now), call and ops are scaled down alike.
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ def parts(
     `scale` is what a profiled millisecond counts for: below 1 where profiling slowed the ops.
     """
     kinds = {op.name: op.kind for op in program.ops} | dict.fromkeys(program.inputs, "cast")
-    call = min(call, total)
     profiled = sum(profile.values())
-    scale = min(1.0, (total - call) / profiled) if profiled > 0 else 1.0
+    if call < total:
+        scale = min(1.0, (total - call) / profiled) if profiled > 0 else 1.0
+    else:
+        scale = total / (call + profiled)
+        call *= scale
     ops = [
         {"name": name, "kind": kinds.get(name, ADDED), "ms": scale * ms}
         for name, ms in profile.items()
