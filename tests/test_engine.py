@@ -324,7 +324,7 @@ def test_stale_memory_is_never_read() -> None:
         network = Native().compile(lower(net, torch.from_numpy(x[:2])))
         (wanted,) = network(x)
         arena = network._arenas.take(len(x))
-        arena.view(np.float32)[...] = np.nan
+        arena.memory.view(np.float32)[...] = np.nan
         network._arenas.give(arena)
         np.testing.assert_array_equal(network(x)[0], wanted)
 

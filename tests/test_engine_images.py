@@ -172,7 +172,7 @@ def agrees(program: Program, isa: str, seed: int) -> None:
     assert once.shape == exact.shape
     assert np.abs(once - exact).max() / scale < 1e-5, (seed, program.ops)
     arena = network._arenas.take(len(given[0]))
-    arena.view(np.float32)[...] = np.nan
+    arena.memory.view(np.float32)[...] = np.nan
     network._arenas.give(arena)
     np.testing.assert_array_equal(network(*given)[0], once)
     (together,) = Network(network.plan, threads=2)(*given)

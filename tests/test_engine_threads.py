@@ -13,7 +13,6 @@ import lighten
 from lighten import store, zoo
 from lighten.emit import host
 from lighten.engine.executable import Network
-from lighten.engine.memory import address
 from lighten.engine.plan import plan
 from lighten.engine.steps import Step
 from lighten.engine.waits import waits
@@ -107,20 +106,20 @@ def ahead(program: Program) -> None:
     wanted = Network(made)(*x)
     for first in range(parts):
         arena = network._arenas.take(count)
-        arena.view(np.float32)[...] = np.nan
-        network.room.enter(x, arena, count)
+        arena.memory.view(np.float32)[...] = np.nan
+        arena.enter(x)
         for group in meetings(network):
             if not isinstance(made.steps[group[0]], Step):
                 network._interpret(made.steps[group[0]], arena, count)
                 continue
 
-            def work(part: int, team: int, group: Any = group, at: int = address(arena)) -> None:
+            def work(part: int, team: int, group: Any = group, at: int = arena.address) -> None:
                 for step in group:
                     call = network._calls.functions[f"step{step}"]
                     call(at, network.weights.ctypes.data, count, part, parts, team)
 
             with_threads(parts, work, first=first)
-        for found, right in zip(network.room.left(arena, count), wanted, strict=True):
+        for found, right in zip(arena.left(), wanted, strict=True):
             np.testing.assert_array_equal(found, right)
 
 

@@ -50,17 +50,26 @@ class Room:
         """Of an arena for so many samples."""
         return self.sample * count + self.beyond
 
-    def enter(self, inputs: Sequence[Array], arena: Array, count: int) -> None:
-        """Put the inputs where they belong."""
-        for held, x in zip(self.inputs, inputs, strict=True):
-            held.view(arena, count)[...] = x
 
-    def left(self, arena: Array, count: int) -> tuple[Array, ...]:
+class Arena:
+    """What one call of so many samples works in; its inputs and outputs are views, made once."""
+
+    def __init__(self, room: Room, memory: Array, count: int) -> None:
+        self.memory, self.count, self.address = memory, count, address(memory)
+        self._inputs = [held.view(memory, count) for held in room.inputs]
+        kinds = [np.dtype(np.int64 if held.whole else np.float32) for held in room.outputs]
+        self._outputs = [
+            (held.view(memory, count), kind) for held, kind in zip(room.outputs, kinds, strict=True)
+        ]
+
+    def enter(self, inputs: Sequence[Array]) -> None:
+        """Put the inputs where they belong."""
+        for view, x in zip(self._inputs, inputs, strict=True):
+            view[...] = x
+
+    def left(self) -> tuple[Array, ...]:
         """The outputs, whole numbers as integers."""
-        return tuple(
-            held.view(arena, count).astype(np.int64 if held.whole else np.float32)
-            for held in self.outputs
-        )
+        return tuple([view.astype(kind) for view, kind in self._outputs])
 
 
 class Arenas:
@@ -68,18 +77,20 @@ class Arenas:
 
     def __init__(self, room: Room) -> None:
         self.room = room
-        self._free: list[Array] = []
+        self._free: list[Arena] = []
 
-    def take(self, count: int) -> Array:
+    def take(self, count: int) -> Arena:
         """One for so many samples."""
-        needed = self.room.bytes(count)
         try:
             arena = self._free.pop()
         except IndexError:
-            return aligned(needed)
-        return arena if len(arena) >= needed else aligned(needed)
+            return Arena(self.room, aligned(self.room.bytes(count)), count)
+        if arena.count == count:
+            return arena
+        needed, memory = self.room.bytes(count), arena.memory
+        return Arena(self.room, memory if len(memory) >= needed else aligned(needed), count)
 
-    def give(self, arena: Array) -> None:
+    def give(self, arena: Arena) -> None:
         """It is free again."""
         self._free.append(arena)
 
@@ -94,9 +105,9 @@ class Calls:
         self.functions = {name: library.function(name, *KINDS) for name in names}
         self._begins = {name: library.address(name) for name in names}
 
-    def run(self, name: str, arena: Array, count: int) -> None:
+    def run(self, name: str, arena: Arena, count: int) -> None:
         """Call one: in this thread alone, or with the others of the pool."""
-        given = (address(arena), self._at, count)
+        given = (arena.address, self._at, count)
         if self.threads == 1 or not self._together(name, given):
             self.functions[name](*given, 0, 1, None)
 

@@ -26,7 +26,7 @@ class Entry:
 
     def count(self, inputs: Sequence[Array]) -> int:
         """How many samples these are; InputError where they do not fit the program."""
-        found = [tuple(np.shape(x)) for x in inputs]
+        found = [x.shape for x in inputs]
         batches = {shape[:1] for shape in found}
         fits = [shape[1:] for shape in found] == list(self.shapes) and len(batches) == 1
         if not fits or batches & {(), (0,)}:

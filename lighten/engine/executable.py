@@ -12,7 +12,7 @@ import numpy as np
 
 from lighten.emit import POINTER, Function, Value, build
 from lighten.engine import choose
-from lighten.engine.arena import Arenas, Calls, Held, Room
+from lighten.engine.arena import Arena, Arenas, Calls, Held, Room
 from lighten.engine.bounds import entry
 from lighten.engine.entry import Entry
 from lighten.engine.memory import aligned, offsets, rounded
@@ -67,13 +67,13 @@ class Network:
             return other(*inputs)
         arena = self._arenas.take(count)
         try:
-            self.room.enter(inputs, arena, count)
+            arena.enter(inputs)
             for number, segment in enumerate(self._segments):
                 if isinstance(segment, Interpreted):
                     self._interpret(segment, arena, count)
                 else:
                     self._calls.run(f"segment{number}", arena, count)
-            return self.room.left(arena, count)
+            return arena.left()
         finally:
             self._arenas.give(arena)
 
@@ -86,7 +86,7 @@ class Network:
         arena = self._arenas.take(count)
         times: dict[int, list[float]] = defaultdict(list)
         for _ in range(runs + 3):
-            self.room.enter(inputs, arena, count)
+            arena.enter(inputs)
             for number, step in enumerate(self.plan.steps):
                 begun = time.perf_counter()
                 if isinstance(step, Interpreted):
@@ -111,7 +111,7 @@ class Network:
                 self._many = Network(plan, self.threads) if plan else self
         return self._many
 
-    def _call_ms(self, arena: Array) -> float:
+    def _call_ms(self, arena: Arena) -> float:
         """Milliseconds of a native call that does nothing: no samples."""
         taken = []
         for name in self._names[:1] * 50:
@@ -126,18 +126,18 @@ class Network:
             return other.arena_bytes(count)
         return self.room.bytes(count)
 
-    def _interpret(self, step: Interpreted, arena: Array, count: int) -> None:
+    def _interpret(self, step: Interpreted, arena: Arena, count: int) -> None:
         op = step.op
 
         def read(name: str) -> Array:
             if name in self.program.arrays:
                 return self._array(name)[None]
-            held = self._held(step.given[name], name).view(arena, count)
+            held = self._held(step.given[name], name).view(arena.memory, count)
             return held.astype(np.int64) if name in self.plan.whole else held
 
         stored = [self._array(name) if name else None for name in weights(op)]
         result = REFERENCE[op.kind](op, *map(read, operands(op)), *stored)
-        self._held(step.made[op.output], op.output).view(arena, count)[...] = result
+        self._held(step.made[op.output], op.output).view(arena.memory, count)[...] = result
 
     def _array(self, name: str) -> Array:
         """A stored array in numbers, which are found once."""

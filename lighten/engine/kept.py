@@ -57,9 +57,9 @@ class Kept:
         """Run once, on inputs that were counted by `inputs`."""
         arena = self._arenas.take(count)
         try:
-            self._arenas.room.enter(inputs, arena, count)
+            arena.enter(inputs)
             self._calls.run("segment0", arena, count)
-            return self._arenas.room.left(arena, count)
+            return arena.left()
         finally:
             self._arenas.give(arena)
 
