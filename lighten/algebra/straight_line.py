@@ -11,8 +11,8 @@ issues as one: `a + b`, `a − b`, `a · factor`, `a · factor + b`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
 from typing import Any
@@ -78,6 +78,17 @@ class StraightLine:
         return "\n".join(_text(step) for step in self.steps)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some of the results of a program, and all that takes to make them: `program` on the inputs
+    that it `reads` finds the results number `outputs`.
+    """
+
+    reads: tuple[int, ...]
+    program: StraightLine
+    outputs: tuple[int, ...]
+
+
 def schedule(matrix: Matrix) -> StraightLine:
     """Steps that compute `matrix @ x` exactly, in as few operations as greedy sharing finds.
 
@@ -105,6 +116,59 @@ def schedule(matrix: Matrix) -> StraightLine:
 def count(program: StraightLine) -> int:
     """How many operations a run takes, a multiply-add being one."""
     return len(program.steps)
+
+
+def parts(program: StraightLine) -> tuple[Part, ...]:
+    """The program cut into as many as need no step twice: results that share a step stay together.
+
+    >>> one, none = Fraction(1), Fraction(0)
+    >>> apart = schedule(((one, one, none), (none, none, one)))
+    >>> [(part.reads, part.outputs) for part in parts(apart)]
+    [((0, 1), (0,)), ((2,), (1,))]
+    """
+    steps = {step.target: step for step in program.steps}
+    groups: list[tuple[list[int], set[int]]] = []
+    for number, output in enumerate(program.outputs):
+        numbers, needed = [number], _needed(steps, output)
+        apart = []
+        for others, known in groups:
+            if known & needed & steps.keys():
+                numbers, needed = others + numbers, needed | known
+            else:
+                apart.append((others, known))
+        groups = [*apart, (numbers, needed)]
+    return tuple(_part(program, numbers, needed) for numbers, needed in sorted(groups))
+
+
+def _needed(steps: Mapping[int, Step], value: int) -> set[int]:
+    """A value, and all that it is made of."""
+    found, left = set(), [value]
+    while left:
+        found.add(value := left.pop())
+        left += _operands(steps[value]) if value in steps else ()
+    return found
+
+
+def _operands(step: Step) -> tuple[int, ...]:
+    return (step.a,) if isinstance(step, Scale) else (step.a, step.b)
+
+
+def _part(program: StraightLine, numbers: Sequence[int], needed: set[int]) -> Part:
+    reads = sorted(value for value in needed if value < program.inputs)
+    made = [step for step in program.steps if step.target in needed]
+    new = {old: at for at, old in enumerate([*reads, *(step.target for step in made)])}
+    steps = tuple(_renumbered(step, new) for step in made)
+    outputs = tuple(new[program.outputs[number]] for number in numbers)
+    return Part(tuple(reads), StraightLine(len(reads), steps, outputs), tuple(numbers))
+
+
+def _renumbered(step: Step, new: Mapping[int, int]) -> Step:
+    target, a = new[step.target], new[step.a]
+    match step:
+        case Scale():
+            return replace(step, target=target, a=a)
+        case Add() | Subtract() | MultiplyAdd():
+            return replace(step, target=target, a=a, b=new[step.b])
 
 
 def run(

@@ -111,7 +111,7 @@ def error(network: Network, program: Program, inputs: Sequence[Array]) -> float:
 
 
 def _schedule(key: tuple[Any, ...]) -> str:
-    """A convolution's schedule in short: `F(4,3) 4×6, 2 rows`, `16×16 4×6, 2 rows` of an FFT."""
+    """A convolution's schedule in short: `F(4×2,3) 4×6, 2 rows`, `16×16 4×6, 2 rows` of an FFT."""
     conv = next((part for part in key if isinstance(part, Conv)), None)
     if conv is None:
         return ""
@@ -124,4 +124,10 @@ def _schedule(key: tuple[Any, ...]) -> str:
         return f"{'×'.join(map(str, size))} {block}, {rows} row(s)"
     if not outputs:
         return f"{block}, {rows} rows" if rows > 1 else block
-    return f"F({outputs},{max(conv.window.kernel)}) {block}, {rows} row(s)"
+    return f"F({_short(outputs)},{_short(conv.window.kernel)}) {block}, {rows} row(s)"
+
+
+def _short(size: int | tuple[int, int]) -> str:
+    """Down and along, once where they are the same; along one axis, its own."""
+    sizes = (size,) if isinstance(size, int) else tuple(dict.fromkeys(size))
+    return "×".join(map(str, sizes))

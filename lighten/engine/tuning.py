@@ -8,6 +8,7 @@ measurements of this machine, and every later plan goes by it.
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import json
 import time
@@ -32,7 +33,7 @@ from lighten.program.ir import Program
 
 Array = np.ndarray[Any, Any]
 Tell = Callable[[str, int, int], None]
-FOLDER, VERSION = "kernels", 4
+FOLDER, VERSION = "kernels", 5
 TOLERANCE = 1e-4  # max |y − y64| / max |y64|
 AS_FAST = 1.01  # times the fastest, which is no more than timing errs by
 PAIRED = 1e-2  # the same where bfloat16 is allowed: each number is off by up to 2^-9 of itself
@@ -63,6 +64,7 @@ def tune(program: Program, isa: Isa, seconds: float, tell: Tell | None = None) -
             tell("tuning", done, len(shapes))
         keep(conv, isa, [measure(choice, isa) for choice in choose.candidates(conv, isa)])
         timed += 1
+    Noise.of.cache_clear()
     return timed
 
 
@@ -90,19 +92,38 @@ def tolerance(isa: Isa) -> float:
     return PAIRED if bfloat16.has_pairs(isa) else TOLERANCE
 
 
+@dataclass(frozen=True)
+class Noise:
+    """What the candidates for a convolution are run on: samples, weights, and the float64 sums of
+    the last sample, for as many filters as take little time.
+    """
+
+    x: Array
+    weight: Array
+    exact: Array
+
+    @classmethod
+    @functools.lru_cache(maxsize=1)
+    def of(cls, conv: Conv) -> Noise:
+        """Seeded; kept for the next candidate."""
+        rng, source = np.random.default_rng(0), conv.source
+        x = rng.standard_normal((conv.batch, source.channels, source.height, source.width))
+        per = source.channels // conv.groups
+        shape = (conv.target.channels, per, *conv.window.kernel)
+        w = (rng.standard_normal(shape) / np.sqrt(per)).astype(np.float32)
+        count = max(1, min(len(w), int(MOST_MACS / (conv.macs / len(w)))))
+        x = x.astype(np.float32)
+        last, zeros = x[-1:].astype(np.float64), [0.0] * count
+        return cls(x, w, grouped.reference(conv, last, w[:count], zeros))
+
+
 def measure(choice: choose.Choice, isa: Isa) -> Found:
     """One candidate, timed and compared with the float64 sum."""
     conv = replace(choice.conv, source=choice.conv.source.with_halo(choice.halo))
-    kernel, schedule = choice.kernel, choice.schedule
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(
-        (conv.batch, conv.source.channels, conv.source.height, conv.source.width)
-    )
-    per = conv.source.channels // conv.groups
-    w = rng.standard_normal((conv.target.channels, per, *conv.window.kernel)) / np.sqrt(per)
-    packed = kernel.pack(w.astype(np.float32), conv, schedule)
+    kernel, schedule, noise = choice.kernel, choice.schedule, Noise.of(choice.conv)
+    packed = kernel.pack(noise.weight, conv, schedule)
     lanes = conv.target.blocks * conv.target.lanes
-    held = [_on_line(conv.source.pack(x.astype(np.float32))), _on_line(packed)]
+    held = [_on_line(conv.source.pack(noise.x)), _on_line(packed)]
     held += [_on_line(np.zeros(lanes, np.float32))] * 2
     held.append(_on_line(np.zeros((conv.batch, *conv.target.shape), np.float32)))
     if kernel.workspace(conv, schedule):
@@ -115,7 +136,7 @@ def measure(choice: choose.Choice, isa: Isa) -> Found:
     copies = [_on_line(packed) for _ in range(_copies(packed.nbytes))]
     weights = [places[1], *(copy.ctypes.data for copy in copies)]
     call(*places, conv.batch, *share.ALONE[1:])
-    error = _error(conv, x[-1:], w, conv.target.unpack(held[4])[-1:])
+    error = _error(conv.target.unpack(held[4])[-1:], noise.exact)
     return Found(choice.name, _best(call, places, weights, conv.batch) / conv.batch, error)
 
 
@@ -137,12 +158,10 @@ def _best(call: Any, places: list[int], weights: list[int], batch: int) -> float
     return min(found)
 
 
-def _error(conv: Conv, x: Array, weight: Array, found: Array) -> float:
-    """How far it is from the float64 sum, on as many filters as take little time."""
-    count = max(1, min(len(weight), int(MOST_MACS / (conv.macs / len(weight)))))
-    x32, w32 = x.astype(np.float32), weight[:count].astype(np.float32)
-    exact = grouped.reference(conv, x32.astype(np.float64), w32, [0.0] * count)
-    return float(np.abs(found[:, :count] - exact).max() / max(np.abs(exact).max(), 1e-30))
+def _error(found: Array, exact: Array) -> float:
+    """How far it is from the float64 sums."""
+    difference = np.abs(found[:, : exact.shape[1]] - exact).max()
+    return float(difference / max(np.abs(exact).max(), 1e-30))
 
 
 def _on_line(x: Array) -> Array:

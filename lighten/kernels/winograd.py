@@ -1,9 +1,10 @@
-"""Winograd convolution F(m × m, r × r): fewer products than the sum itself has (rows G10, G11).
+"""Winograd convolution F(m × m', r × r'): fewer products than the sum itself has (rows G10, G11).
 
-    reference, one tile of m × m results from n × n pixels, n = m + r − 1:
-        y[k] = b[k] + Aᵀ [ Σ_c (G w[k, c] Gᵀ) ⊙ (Bᵀ x[c] B) ] A
+    reference, one tile of m × m' results from n × n' pixels, n = m + r − 1, transforms down and
+    along the tile:
+        y[k] = b[k] + Aᵀ [ Σ_c (G w[k, c] G'ᵀ) ⊙ (Bᵀ x[c] B') ] A'
 
-The sum over channels stands inside, so that for each of the n² products it is a matrix product of
+The sum over channels stands inside, so that for each of the n n' products it is a matrix product of
 its own, over the tiles of a few rows of tiles that stay in the cache:
 
     1  x, tile by tile      → V[product][channel block][tile][lane]      Bᵀ x B in registers
@@ -20,13 +21,14 @@ together, sharing out the tiles of 1 and 3 and the products of 2, and meet in be
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lighten.algebra.straight_line import StraightLine, run
+from lighten.algebra.straight_line import StraightLine, parts, run
+from lighten.algebra.winograd import Winograd
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import costs, products, share
 from lighten.kernels.finish import pixel, window
@@ -39,6 +41,7 @@ from lighten.kernels.winograd_schedule import (
     Sizes,
     algorithm,
     cycles,
+    grid,
     halo,
     schedules,
     tiles,
@@ -50,21 +53,19 @@ Array = np.ndarray[Any, Any]
 
 
 def accepts(conv: Conv, isa: Isa) -> bool:
-    """Square kernels of 3 or 5 taps in steps of one, without groups or dilation."""
+    """Kernels of 3 or 5 taps each way in steps of one, without groups or dilation."""
     sliding, same = conv.window, conv.source.lanes == conv.target.lanes == isa.lanes
     plain = sliding.strides == sliding.dilations == (1, 1) and conv.groups == 1
-    rows, columns = sliding.kernel
-    return same and plain and rows == columns and rows in OUTPUTS
+    return same and plain and all(taps in OUTPUTS for taps in sliding.kernel)
 
 
 def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
-    """U = G w Gᵀ as `[product, group of filters, channel, filter]`, made group by group: in float64
-    all of it at once would take many times the memory of the weights. Channels are multiplied one
-    by one: NumPy would share larger products among threads, and wait for them.
+    """U = G w G'ᵀ as `[product, group of filters, channel, filter]`, made group by group: all of it
+    in float64 would take many times the memory of the weights. Channels are multiplied one by one:
+    NumPy would share larger products among threads, and wait for them.
     """
-    made, *_ = algorithm(schedule.outputs, conv.window.kernel[0])
-    transform = made.as_float()[1]
-    both = np.kron(transform, transform)  # of a channel's taps in a row
+    down, along = (made.as_float()[1] for made, *_ in _algorithms(conv, schedule))
+    both = np.kron(down, along)  # of a channel's taps in a row
     group, channels = schedule.blocks * conv.target.lanes, weight.shape[1]
     deep, groups = conv.source.blocks * conv.source.lanes, math.ceil(len(weight) / group)
     packed = np.zeros((len(both), groups, deep, group), np.float32)
@@ -111,10 +112,17 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
     return f
 
 
-def _transformed(f: Function, line: StraightLine, grid: Sequence[Tile]) -> list[Tile]:
-    """The straight-line program along the columns of a grid of registers, then along the rows."""
-    columns = [_run(f, line, column) for column in zip(*grid, strict=True)]
-    return [_run(f, line, row) for row in zip(*columns, strict=True)]
+def _transformed(
+    f: Function, lines: Sequence[StraightLine], load: Callable[[int, int], Value], columns: int
+) -> Iterator[tuple[int, Tile]]:
+    """Of a grid of registers, the one straight-line program along the columns, then the other along
+    the rows; rows come a few at a time, those that share steps: all would not fit the registers.
+    """
+    down, along = lines
+    for part in parts(down):
+        made = [_run(f, part.program, [load(a, b) for a in part.reads]) for b in range(columns)]
+        for at, a in enumerate(part.outputs):
+            yield a, _run(f, along, [column[at] for column in made])
 
 
 def _run(f: Function, line: StraightLine, values: Sequence[Value]) -> Tile:
@@ -123,28 +131,35 @@ def _run(f: Function, line: StraightLine, values: Sequence[Value]) -> Tile:
 
 def _read(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
     """1: the pixels of every tile of this step, transformed, to V."""
-    made, line, _ = algorithm(schedule.outputs, conv.window.kernel[0])
-    sizes, source, size = Sizes.of(conv, schedule), conv.source, made.size
-    along = tiles(conv, schedule.outputs)[1]
+    sizes, source, wide = Sizes.of(conv, schedule), conv.source, grid(conv, schedule.outputs)[1]
+    lines = [before for _, before, _ in _algorithms(conv, schedule)]
+    (tall, broad), along = schedule.outputs, tiles(conv, schedule.outputs)[1]
 
     def row(c: Index, i: Index) -> None:
         n, first = _row(conv, schedule, step, i)
 
         def tile(j: Value, _: Tile) -> None:
-            at = (n, c, first * schedule.outputs, j * schedule.outputs)
+            at = (n, c, first * tall, j * broad)
             x = window(conv, f["x"], at)
-            grid = [
-                [f.load(x, f.lane, a * source.row + b * source.pixel) for b in range(size)]
-                for a in range(size)
-            ]
+
+            def load(a: int, b: int) -> Value:
+                return f.load(x, f.lane, a * source.row + b * source.pixel)
+
             v = step.scratch + c * (sizes.tiles * source.pixel) + (i * along + j) * source.pixel
-            for a, values in enumerate(_transformed(f, line, grid)):
+            for a, values in _transformed(f, lines, load, wide):
                 for b, value in enumerate(values):
-                    f.store(value, v, (a * size + b) * sizes.read)
+                    f.store(value, v, (a * wide + b) * sizes.read)
 
         f.loop(0, along, tile)
 
     share.each(f, (source.blocks, step.samples * schedule.rows), row, step.team)
+
+
+def _algorithms(
+    conv: Conv, schedule: Schedule
+) -> list[tuple[Winograd, StraightLine, StraightLine]]:
+    """Those down and along a tile."""
+    return [algorithm(m, r) for m, r in zip(schedule.outputs, conv.window.kernel, strict=True)]
 
 
 def _row(conv: Conv, schedule: Schedule, step: Step, i: Index) -> tuple[Value, Index]:
@@ -175,10 +190,10 @@ def _multiply(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
 
 def _write(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
     """3: the results of every tile of this step; the image's last row of tiles may stick out."""
-    made, _, line = algorithm(schedule.outputs, conv.window.kernel[0])
-    sizes, target, size = Sizes.of(conv, schedule), conv.target, made.size
-    (down, along), m = tiles(conv, schedule.outputs), schedule.outputs
-    low, right = target.height - (down - 1) * m, target.width - (along - 1) * m
+    sizes, target, wide = Sizes.of(conv, schedule), conv.target, grid(conv, schedule.outputs)[1]
+    lines = [after for *_, after in _algorithms(conv, schedule)]
+    (down, along), (tall, broad) = tiles(conv, schedule.outputs), schedule.outputs
+    low, right = target.height - (down - 1) * tall, target.width - (along - 1) * broad
 
     def block(k: Index, begin: Index, end: Index) -> None:
         bias = f.load(f["b"] + k * target.pixel, f.lane)
@@ -187,14 +202,14 @@ def _write(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
         def tile(place: tuple[Index, Value, Index], j: Index, height: int, width: int) -> None:
             i, n, number = place
             held = sums + (i * along + j) * target.pixel
-            grid = [
-                [f.load(held, f.lane, (a * size + b) * sizes.made) for b in range(size)]
-                for a in range(size)
-            ]
-            at = (n, k, number * m, j * m)
+
+            def load(a: int, b: int) -> Value:
+                return f.load(held, f.lane, (a * wide + b) * sizes.made)
+
+            at = (n, k, number * tall, j * broad)
             y = pixel(f["y"], target, at)
-            for a, values in enumerate(_transformed(f, line, grid)[:height]):
-                for b, value in enumerate(values[:width]):
+            for a, values in _transformed(f, lines, load, wide):
+                for b, value in enumerate(values[: width if a < height else 0]):
                     total = value + bias
                     if conv.residual is not None:
                         other = pixel(f["r"], conv.residual, at)
@@ -205,21 +220,21 @@ def _write(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
 
         def row(i: Index, height: int) -> None:
             place = (i, *_row(conv, schedule, step, i))
-            f.loop(0, along - 1, lambda j, _: tile(place, j, height, m))
+            f.loop(0, along - 1, lambda j, _: tile(place, j, height, broad))
             tile(place, along - 1, height, right)
 
         def either(i: Value) -> None:
             """Whole, or the last row of its image."""
             number = _row(conv, schedule, step, i)[1]
             last = i - number + (down - 1)
-            f.loop(i, f.least(i + 1, last), lambda i, _: row(i, m))
+            f.loop(i, f.least(i + 1, last), lambda i, _: row(i, tall))
             f.loop(f.most(i, last), i + 1, lambda i, _: row(i, low))
 
-        if low == m or down == 1:
+        if low == tall or down == 1:
             f.loop(begin, end, lambda i, _: row(i, low))
         elif schedule.samples == 1:
             inside = down - 1 - step.first  # rows of this step that do not stick out
-            f.loop(begin, f.least(end, inside), lambda i, _: row(i, m))
+            f.loop(begin, f.least(end, inside), lambda i, _: row(i, tall))
             f.loop(f.most(begin, inside), end, lambda i, _: row(i, low))
         else:
             f.loop(begin, end, lambda i, _: either(i))
