@@ -82,6 +82,7 @@ def drawn(rng: random.Random, isa: Isa) -> Conv:
         rng.choice(["", "relu", "relu6", "hardswish"]),
         target if rng.random() < 0.4 else None,
         rng.choice((1, 16)),
+        rng.random() < 0.5,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from lighten.kernels import (
     indirect,
     permuted,
     split,
+    strassen,
     transposed,
     winograd,
     winograd_line,
@@ -31,10 +33,11 @@ from lighten.program.ir import Op, Program
 Array = np.ndarray[Any, Any]
 
 HEAVY, SMALL = 1 << 18, 1 << 10  # bytes of weights, pixels
+KEPT = 8 << 20  # bytes of a network's weights that the last cache may keep until the next call
 MANY, FEWEST = 16, 4  # samples that stand for a larger batch, and the smallest of such batches
 KERNELS: Sequence[Any] = (
     *(depthwise, permuted, grouped, split, direct, indirect, direct_pairs),
-    *(winograd, winograd_line, fft),
+    *(winograd, winograd_line, fft, strassen),
 )
 
 
@@ -72,6 +75,7 @@ def asked(program: Program, isa: Isa, batch: int = 1) -> Iterator[tuple[Op, Conv
     samples come at a time.
     """
     framed = _framed(program)
+    remote = 4 * sum(math.prod(array.shape) for array in program.arrays.values()) > KEPT
     for op in program.ops:
         if op.get("activation", "") not in FUNCTIONS:
             continue
@@ -82,7 +86,7 @@ def asked(program: Program, isa: Isa, batch: int = 1) -> Iterator[tuple[Op, Conv
             source, target = conv.source.with_halo(before), conv.target.with_halo(after)
             conv = replace(conv, source=source, target=target)
         if conv is not None:
-            yield op, replace(conv, batch=batch) if heavy(conv) else conv
+            yield op, replace(conv, batch=batch if heavy(conv) else 1, remote=remote)
 
 
 def heavy(conv: Conv) -> bool:

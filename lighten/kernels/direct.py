@@ -95,7 +95,7 @@ def asked_for(conv: Conv, schedule: Schedule, passes: int) -> int:
     channels, in so many passes over this group's; 0 where the filters are few or the passes many.
     """
     lines = conv.source.lanes * schedule.blocks * conv.target.pixel // LINE
-    far = 4 * weight_size(conv) > costs.FEW and passes <= lines
+    far = conv.remote and 4 * weight_size(conv) > costs.FEW and passes <= lines
     return math.ceil(lines / passes) if far else 0
 
 

@@ -91,18 +91,26 @@ def _sums(
         if soon is not None:
             for line in range(lines):
                 f.prefetch(soon + c * (lines * LINE) + line * LINE)
-        for lane in range(count):
-            loaded = [
-                f.load(weights, f.lane, lane * filters + o * f.lane.bytes) for o in range(blocks)
-            ]
-            for q in range(width):
-                one = f.load_spread(seen, f.lane, q * source.pixel + 4 * lane)
-                for o in range(blocks):
-                    at = q * blocks + o
-                    sums[at] = f.fma(one, loaded[o], sums[at])
-        return sums
+        return blocked(f, (seen, weights), (blocks, source.pixel), count, sums)
 
     whole, rest = divmod(source.channels, source.lanes)
     sums = [f.zero(f.lane)] * (width * blocks)
     sums = f.loop(0, whole, lambda c, sums: channels(source.lanes, c, sums), sums)
     return channels(rest, whole, sums) if rest else sums
+
+
+def blocked(
+    f: Function, places: tuple[Value, Value], block: tuple[int, int], count: int, sums: Tile
+) -> Tile:
+    """The sums with the products of one block of channels, the first `count` of them: of pixels
+    that are so many bytes apart, and registers of filters; block is (registers, bytes).
+    """
+    (x, w), (blocks, pixel), sums = places, block, list(sums)
+    for lane in range(count):
+        loaded = [f.load(w, f.lane, (lane * blocks + o) * f.lane.bytes) for o in range(blocks)]
+        for q in range(len(sums) // blocks):
+            one = f.load_spread(x, f.lane, q * pixel + 4 * lane)
+            for o, filters in enumerate(loaded):
+                at = q * blocks + o
+                sums[at] = f.fma(one, filters, sums[at])
+    return sums

@@ -66,7 +66,9 @@ def plane(given: Slide) -> Window:
 class Conv:
     """A convolution between two blocked tensors: `y = activation(w ∗ x + b + residual)`.
 
-    Both sides' channels are cut into `groups`; as many groups as channels is depthwise.
+    Both sides' channels are cut into `groups`; as many groups as channels is depthwise. `batch`
+    samples come at a time; the weights are `remote` where those of the whole network are more than
+    the caches hold, so that they come from memory every time.
     """
 
     source: Blocked
@@ -76,6 +78,7 @@ class Conv:
     activation: str = ""
     residual: Blocked | None = None
     batch: int = 1
+    remote: bool = False
 
     @property
     def macs(self) -> int:

@@ -174,7 +174,7 @@ def _row(conv: Conv, schedule: Schedule, step: Step, i: Index) -> tuple[Value, I
 def _multiply(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
     """2: the matrices of every product, M = V · U."""
     sizes = Sizes.of(conv, schedule)
-    far = sizes.products * sizes.weights > costs.FEW
+    far = conv.remote and sizes.products * sizes.weights > costs.FEW
     block = products.Block(schedule.blocks, schedule.columns, sizes.tiles, far)
     count = None
     if schedule.samples > 1:
