@@ -49,23 +49,70 @@ def with_residuals(program: Program, native: Container[str]) -> Program:
     for op in program.ops:
         if op.kind != "binary" or op["function"] != "add" or op.inputs[0] == op.inputs[1]:
             continue
-        late = max(op.inputs, key=lambda name: position.get(name, -1))
-        other = next(name for name in op.inputs if name != late)
-        conv = makers.get(late)
-        if conv is None or conv.get("activation"):
-            continue
-        if conv.kind != "linear" and not (conv.kind == "conv" and conv.name in native):
-            continue
         shapes = [program.values[n].shape if n in program.values else () for n in op.inputs]
-        alone = len(readers[late]) == 1 and late not in program.outputs
-        known = op.get("activation", "") in FUNCTIONS and other in program.values
-        if shapes[0] != shapes[1] or not shapes[0] or not alone or not known:
+        if shapes[0] != shapes[1] or not shapes[0] or op.get("activation", "") not in FUNCTIONS:
             continue
-        attributes = {**conv.attributes, "activation": op.get("activation", ""), "residual": other}
-        merged[op.name] = replace(conv, outputs=op.outputs, attributes=attributes)
-        gone.add(conv.name)
+        # the later of the two adds the other, or else the earlier waits for it
+        for made in sorted(op.inputs, key=lambda name: -position.get(name, -1)):
+            conv, other = makers.get(made), next(name for name in op.inputs if name != made)
+            if conv is None or conv.name in gone or not _adds(conv, native):
+                continue
+            if len(readers[made]) > 1 or made in program.outputs or other not in program.values:
+                continue
+            active = op.get("activation", "")
+            attributes = {**conv.attributes, "activation": active, "residual": other}
+            merged[op.name] = replace(conv, outputs=op.outputs, attributes=attributes)
+            gone.add(conv.name)
+            break
     ops = [merged.get(op.name, op) for op in program.ops if op.name not in gone]
     return program.changed(ops=tuple(ops))
+
+
+def _adds(op: Op, native: Container[str]) -> bool:
+    """Whether its kernel can add a value before an activation that is still to come."""
+    known = op.kind == "linear" or (op.kind == "conv" and op.name in native)
+    return known and not op.get("activation")
+
+
+def with_crops(program: Program, native: Container[str]) -> Program:
+    """Slices of an image from one of the `native` convolutions, one after the other, and what pads
+    the last of them, as one op: `crop` from `begin` in `steps`, put into `pads` of `value`.
+    """
+    readers, makers = program.consumers(), program.producers()
+    crops: dict[str, Op] = {}  # by what they give
+    gone: set[str] = set()
+    for op in program.ops:
+        cuts = op.kind in ("slice", "pad") and op.get("step", 1) > 0
+        if not cuts or min(op.get("pads", (0,))) < 0:
+            continue
+        before = crops.get(x := op.inputs[0])
+        shape, maker = program.values[x].shape if x in program.values else (), makers.get(x)
+        image = len(shape) == 3 and maker is not None and maker.name in native
+        if before is None and not (image and op.kind == "slice"):
+            continue
+        if before is not None:
+            if len(readers[x]) > 1 or x in program.outputs or any(before["pads"]):
+                continue
+            gone.add(before.name)
+        crops[op.output] = _crop(op, before, shape)
+    made = {crop.name: crop for crop in crops.values()}
+    ops = [made.get(op.name, op) for op in program.ops if op.name not in gone]
+    return program.changed(ops=tuple(ops))
+
+
+def _crop(op: Op, before: Op | None, shape: tuple[int, ...]) -> Op:
+    """A slice, or the padding, of what was cropped before."""
+    begin, steps = (list(before[k]) if before else [v] * 3 for k, v in (("begin", 0), ("steps", 1)))
+    pads, value = (0,) * 6, 0.0
+    if op.kind == "slice":
+        axis = op["axis"]
+        start = slice(op["start"], op["stop"], op["step"]).indices(shape[axis])[0]
+        begin[axis] += steps[axis] * start
+        steps[axis] *= op["step"]
+    else:
+        pads, value = op["pads"], op["value"]
+    found = {"begin": tuple(begin), "steps": tuple(steps), "pads": tuple(pads), "value": value}
+    return Op("crop", op.name, before.inputs if before else op.inputs, op.outputs, found)
 
 
 def with_shuffles(program: Program) -> Program:

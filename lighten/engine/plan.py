@@ -13,7 +13,7 @@ from lighten.emit import Isa
 from lighten.engine import choose, tuning
 from lighten.engine.heads import with_attention
 from lighten.engine.images import image
-from lighten.engine.pairs import with_activations, with_residuals, with_shuffles
+from lighten.engine.pairs import with_activations, with_crops, with_residuals, with_shuffles
 from lighten.engine.steps import Plan
 from lighten.engine.writer import Writer
 from lighten.engine.writers import WRITERS
@@ -43,7 +43,7 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
     bound = tuning.tolerance(isa) if tolerance is None else tolerance
     pick = partial(tuning.pick, tolerance=bound)
     chosen = choose.convolutions(program, isa, pick, batch)
-    program = with_residuals(program, chosen)
+    program = with_crops(with_residuals(program, chosen), chosen)
     made = Plan(program, isa, whole, chosen, again)
     writer = Writer(made, choose.halos(program, chosen))
     for name in program.inputs:

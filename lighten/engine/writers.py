@@ -11,7 +11,7 @@ import numpy as np
 from lighten.engine.choose import settled
 from lighten.engine.images import plain
 from lighten.engine.writer import Writer
-from lighten.engine.writers_images import IMAGES, call
+from lighten.engine.writers_images import IMAGES, call, fill
 from lighten.kernels import moves, pointwise
 from lighten.kernels.functions import BINARY, FUNCTIONS
 from lighten.program.ir import Op
@@ -104,6 +104,21 @@ def _slice(w: Writer, op: Op) -> bool:
     return True
 
 
+def _crop(w: Writer, op: Op) -> bool:
+    """Slices and what pads them, in one move."""
+    source, target, pads = w.blocked(op.inputs[0]), w.make(op.output), op["pads"]
+    if any(pads):
+        fill(w, op, target)
+    wide = (target.channels, target.height, target.width)
+    channels, rows, columns = (
+        size - low - high for size, low, high in zip(wide, pads[:3], pads[3:], strict=True)
+    )
+    size = (channels, rows, columns)
+    move = moves.Move(source, target, size, op["begin"], op["steps"], at=pads[:3])
+    w.box(op.name, move, w.place(op.inputs[0]), op.output)
+    return True
+
+
 def _concat(w: Writer, op: Op) -> bool:
     if op["axis"] != 0 or not all(name in w.plan.program.values for name in op.inputs):
         return False
@@ -138,5 +153,6 @@ WRITERS: Mapping[str, Callable[[Writer, Op], bool]] = {
     "binary": _binary,
     "reshape": _reshape,
     "slice": _slice,
+    "crop": _crop,
     "concat": _concat,
 }

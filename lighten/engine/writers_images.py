@@ -161,12 +161,17 @@ def _reduce(w: Writer, op: Op) -> bool:
     return True
 
 
+def fill(w: Writer, op: Op, target: Blocked) -> None:
+    """The number that an op pads with, everywhere."""
+    emit = partial(moves.fill, layout=target, value=op["value"], isa=w.plan.isa)
+    w.step((op.name, "fill"), (target, op["value"]), emit, op.output)
+
+
 def _pad(w: Writer, op: Op) -> bool:
     source, target = w.blocked(op.inputs[0]), w.make(op.output)
     channels, *before = op["pads"][: len(op["pads"]) // 2]
     at = _corner(channels, (0, *before)[-2:], 0)
-    emit = partial(moves.fill, layout=target, value=op["value"], isa=w.plan.isa)
-    w.step((op.name, "fill"), (target, op["value"]), emit, op.output)
+    fill(w, op, target)
     size = (source.channels, source.height, source.width)
     move = moves.Move(source, target, size, at=at)
     w.box(op.name, move, w.place(op.inputs[0]), op.output)
