@@ -6,6 +6,7 @@ reference, one sample, for every c, i, j inside `size`:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lighten.emit import F32, POINTER, Function, Index, Isa, Tile, Type, Value, vector
@@ -34,18 +35,26 @@ class Move:
 
 def emit(name: str, move: Move, isa: Isa) -> Function:
     """The kernel `name(x, y, …)`: a register of channels at a time where both sides lie alike, else
-    one number at a time.
+    as many as lie side by side on both.
     """
     f = Function(name, {"x": POINTER, "y": POINTER, **share.COUNT}, isa)
     channels, rows, _ = move.size
+    units = channels // _unit(move)
     if _alike(move) and move.target.lanes > 1:
         extents = (f["n"], -(-channels // move.target.lanes), rows)
         share.spans(f, extents, lambda n, c, *run: _block(f, move, (n, c), run))
     elif rows > 1:  # the channels of a pixel lie side by side: one part should write them
-        share.spans(f, (f["n"], rows), lambda n, *run: _channels(f, move, n, (0, channels), run))
+        share.spans(f, (f["n"], rows), lambda n, *run: _channels(f, move, n, (0, units), run))
     else:
-        share.spans(f, (f["n"], channels), lambda n, *some: _channels(f, move, n, some, (0, 1)))
+        share.spans(f, (f["n"], units), lambda n, *some: _channels(f, move, n, some, (0, 1)))
     return f
+
+
+def _unit(move: Move) -> int:
+    """How many channels stay side by side in one block on both sides."""
+    if move.steps[0] != 1 or move.spread[0] != 1:
+        return 1
+    return math.gcd(move.source.lanes, move.target.lanes, move.begin[0], move.at[0], move.size[0])
 
 
 def _runs(move: Move) -> bool:
@@ -70,16 +79,18 @@ def _block(f: Function, move: Move, place: tuple[Value, Index], run: Run) -> Non
     _box(f, move, (f["x"], f["y"]), (blocks, run), vector(F32, lanes))
 
 
-def _channels(f: Function, move: Move, n: Value, channels: Run, run: Run) -> None:
-    """Some rows of some channels, one after the other: its block and its lane on each side."""
+def _channels(f: Function, move: Move, n: Value, units: Run, run: Run) -> None:
+    """Some rows of some units of channels, one after the other: its block and lane on each side."""
+    unit = _unit(move)
 
-    def channel(c: Value, _: Tile) -> None:
+    def channel(u: Value, _: Tile) -> None:
+        c = u * unit
         source, lane = _split(c * move.steps[0] + move.begin[0], move.source.lanes)
         target, place = _split(c * move.spread[0] + move.at[0], move.target.lanes)
         bases = (f["x"] + lane * 4, f["y"] + place * 4)
-        _box(f, move, bases, ((n, source, target), run), F32)
+        _box(f, move, bases, ((n, source, target), run), vector(F32, unit) if unit > 1 else F32)
 
-    f.loop(*channels, channel)
+    f.loop(*units, channel)
 
 
 def _split(channel: Value, lanes: int) -> tuple[Value, Value]:
