@@ -33,7 +33,9 @@ CASES = {
     "64 · 8² · 64, 3 × 3": (64, (8, 8), (3, 3), 1),
     "256 · 14² · 256, 3 × 3": (256, (14, 14), (3, 3), 1),
     "512 · 7² · 512, 3 × 3": (512, (7, 7), (3, 3), 1),
-    "256 · 14² · 256, 1 × 1": (256, (14, 14), (1, 1), 1),
+    "64 · 56² · 64, 1 × 1": (64, (56, 56), (1, 1), 1),
+    "256 · 28² · 256, 1 × 1": (256, (28, 28), (1, 1), 1),
+    "512 · 14² · 512, 1 × 1": (512, (14, 14), (1, 1), 1),
     "144 · 56², depthwise": (144, (56, 56), (3, 3), 144),
     "128 · 28², 3 × 3, 32 groups": (128, (28, 28), (3, 3), 32),
     "96 · 28², 3 × 3, 4 groups": (96, (28, 28), (3, 3), 4),
@@ -78,15 +80,24 @@ def measured(name: str) -> tuple[common.Row, list[str]]:
     row = common.row(name, "ms", ours, times, spread=spread)
     kernels = one_by_one(channels, size, taps, groups)
     row["kernels"] = kernels
-    cells = [f"{kernels[k]:.4f}" if k in kernels else "" for k in COLUMNS]
+    cells = [_cell(kernels, column) for column in COLUMNS]
     line = [name, *cells, f"{ours:.4f}", *(f"{t:.4f}" for t in times.values())]
     return row, [*line, f"**{row['ratio']:.2f}**"]
 
 
 COLUMNS = (
     *("direct", "indirect", "depthwise", "permuted", "grouped", "split"),
-    *("F(2)", "F(4)", "F(6)", "FFT"),
+    *("F", "FFT", "strassen"),
 )
+
+
+def _cell(kernels: dict[str, float], column: str) -> str:
+    """The best time of a kernel; of Winograd's, with the size of its tiles."""
+    if column != "F":
+        return f"{kernels[column]:.4f}" if column in kernels else ""
+    tiles = {kernel: ms for kernel, ms in kernels.items() if kernel.startswith("F(")}
+    best = min(tiles, key=tiles.__getitem__, default="")
+    return f"{tiles[best]:.4f} {best}" if best else ""
 
 
 def one_by_one(
@@ -103,7 +114,9 @@ def one_by_one(
     for choice in choose.candidates(Conv(layout, layout, sliding, groups), isa):
         found = tuning.measure(choice, isa)
         outputs, kernel = getattr(choice.schedule, "outputs", 0), found.name.split()[0]
-        kernel = f"F({outputs})" if outputs else kernel.replace("fft", "FFT")
+        sizes = (outputs,) if isinstance(outputs, int) else dict.fromkeys(outputs)
+        tile = "×".join(map(str, sizes))
+        kernel = f"F({tile})" if outputs else kernel.replace("fft", "FFT")
         best[kernel] = min(found.milliseconds, best.get(kernel, float("inf")))
     return best
 
@@ -117,7 +130,9 @@ def main() -> None:
         rows.append(row)
         lines.append(line)
         print(" | ".join(line), flush=True)
-    heads = ["channels · size · filters", *(f"{c}, ms" for c in COLUMNS), "ours in a stack, ms"]
+    named = {"F": "Winograd", "strassen": "Strassen"}
+    columns = (f"{named.get(column, column)}, ms" for column in COLUMNS)
+    heads = ["channels · size · filters", *columns, "ours in a stack, ms"]
     heads += [*(f"{p}, ms" for p in rows[0]["peers"]), "best peer ÷ ours"]
     common.publish("kernels", args, rows, common.markdown(heads, lines), summed_up=False)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lighten.algebra.bilinear import Bilinear, exact, times, transpose
 from lighten.algebra.cook_toom import Point, cook_toom, multiply, toom
 from lighten.algebra.points import POINTS, best_points, candidates, growth
-from lighten.algebra.straight_line import MultiplyAdd, Subtract, count, run, schedule
+from lighten.algebra.straight_line import MultiplyAdd, Subtract, count, parts, run, schedule
 from lighten.algebra.winograd import correlate, direct, winograd
 from lighten.errors import InputError
 
@@ -175,6 +175,25 @@ def test_kernels_that_are_not_square_in_float32(sizes):
     y = correlate(x.astype(np.float32), w.astype(np.float32), algorithms)
     assert y.dtype == np.float32
     assert np.abs(y - direct(x, w)).max() < 1e-4 * np.abs(y).max()
+
+
+@pytest.mark.parametrize("m", range(2, 9))
+def test_a_program_falls_into_parts_that_make_nothing_twice(m: int) -> None:
+    f = winograd(m, 3)
+    for matrix in (f.input_transform, f.output_transform):
+        whole = schedule(matrix)
+        found = parts(whole)
+        assert sum(count(part.program) for part in found) == count(whole)
+        assert len(found) > 1
+        x = [Fraction(n * n + 1, n + 2) for n in range(whole.inputs)]
+        results = {
+            output: value
+            for part in found
+            for output, value in zip(
+                part.outputs, run(part.program, [x[n] for n in part.reads]), strict=True
+            )
+        }
+        assert [results[n] for n in range(len(whole.outputs))] == list(run(whole, x))
 
 
 @pytest.mark.parametrize(("m", "r"), SIZES)
