@@ -1,4 +1,4 @@
-"""Strassen's product for 1 × 1 convolutions against the float64 sum, and the algorithm's proof."""
+"""Strassen's product against the float64 sum, over images and over rows, and its proof."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ import pytest
 from lighten.algebra.bilinear import exact as fractions
 from lighten.algebra.straight_line import schedule
 from lighten.algebra.strassen import proves_product, strassen
-from lighten.emit import ISAS, Isa
+from lighten.emit import ISAS, Isa, build
 from lighten.engine.choose import Choice, candidates
+from lighten.kernels import share, strassen_rows
 from lighten.kernels import strassen as kernel
 from lighten.kernels.layout import Blocked, Halo
+from lighten.kernels.linear import Linear
 from lighten.kernels.shapes import Conv, Window
-from tests.test_kernels import HERE, exact, rounding, run
+from lighten.kernels.strided import Strided, rows
+from tests.test_kernels import HERE, MEANINGS, P, exact, on_line, rounding, run
+from tests.together import with_threads
 
 
 def test_seven_products_multiply_any_two_matrices() -> None:
@@ -109,3 +113,60 @@ def test_what_does_not_fall_into_halves_is_left_to_others(other: dict[str, objec
     assert kernel.accepts(whole, isa) and not kernel.accepts(replace(whole, **other), isa)
     modules = {choice.kernel for choice in candidates(whole, isa)}
     assert kernel in modules
+
+
+# ── rows ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("seed", range(4))
+def test_linear_layers_of_many_rows_are_right(seed: int, isa: str) -> None:
+    """Odd and even numbers of rows, steps over part of a wider tensor, on some threads."""
+    machine, rng, numbers = ISAS[isa], random.Random(seed), np.random.default_rng(seed)
+    count, n = rng.randint(64, 90), rng.randint(1, 3)
+    channels, filters = (32 * rng.randint(4, 6) for _ in range(2))
+    wide = channels + 16
+    source = Strided((count, channels), (wide, 1), 8, count * wide)
+    target = Strided((count, filters), (filters, 1), 0, count * filters)
+    residual = target if rng.random() < 0.5 else None
+    op = Linear(source, target, rng.choice(["", "relu", "gelu"]), residual)
+    how = strassen_rows.schedule(op, machine)
+    assert how is not None
+    how = replace(how, samples=min(how.samples, 2))
+    x = numbers.standard_normal((n, count, wide)).astype(np.float32)
+    w = (numbers.standard_normal((filters, channels)) / np.sqrt(channels)).astype(np.float32)
+    b, r = numbers.standard_normal(filters), numbers.standard_normal((n, count, filters))
+    y = x[:, :, 8 : 8 + channels].astype(np.float64) @ w.T.astype(np.float64) + b
+    y = y + r if residual else y
+    wanted = np.asarray(MEANINGS[op.activation](y) if op.activation else y)
+    parts = rng.randint(1, 3)
+    scratch = strassen_rows.workspace(op, how, machine)
+    arrays = (x, strassen_rows.pack(w, how, machine), b, r, np.zeros(wanted.shape))
+    held = [on_line(np.asarray(array, np.float32)) for array in arrays]
+    held.append(on_line(np.full(parts * scratch // 4, np.nan, np.float32)))
+    emitted = strassen_rows.emit("kernel", op, how, machine)
+    call = build([emitted]).function("kernel", *[P] * len(held), *share.KINDS)
+    places = [array.ctypes.data for array in held]
+
+    def one(part: int, team: int) -> None:
+        call(*places[:5], places[5] + part * scratch, n, part, parts, team)
+
+    with_threads(parts, one)
+    assert np.abs(held[4] - wanted).max() / np.abs(wanted).max() < 4e-6
+
+
+def test_few_rows_are_multiplied_as_they_are() -> None:
+    def layer(count: int, channels: int = 256, filters: int = 256, paired: bool = False) -> Linear:
+        source, target = rows((count, channels)), rows((count, filters))
+        return Linear(source, target, paired=paired)
+
+    isa = ISAS["avx512"]
+    assert strassen_rows.schedule(layer(64), isa) is not None
+    for other in (
+        layer(63),
+        layer(64, 240),
+        layer(64, 256, 240),
+        layer(64, 96),
+        layer(64, paired=True),
+    ):
+        assert strassen_rows.schedule(other, isa) is None

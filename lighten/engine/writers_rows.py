@@ -25,6 +25,7 @@ from lighten.kernels import (
     normalize,
     reduce,
     softmax,
+    strassen_rows,
 )
 from lighten.kernels.functions import BINARY, FUNCTIONS, PARAMETRIC
 from lighten.kernels.strided import Strided, rows
@@ -94,14 +95,22 @@ def _linear(w: Writer, op: Op) -> bool:
     if bfloat16.has_pairs(isa) and linear.better_paired(made, isa):
         source, weight = in_pairs(w, op, source), bfloat16.words(weight)
         made = replace(made, source=source.steps, paired=True)
-    block = linear.schedule(made, isa)
     stored = len(op.inputs) > 2 and op.inputs[2]
     bias = w.array(op.inputs[2]) if stored else np.zeros(filters, np.float32)
-    packed = w.packed(f"{op.name} weight", linear.pack(weight, block, isa))
     shift = w.per_channel(f"{op.name} bias", bias)
-    places = (source.place, packed, shift, added.place if added else shift, plain_name(op.output))
+    ends = (shift, added.place if added else shift, plain_name(op.output))
+    halves = strassen_rows.schedule(made, isa)
+    if halves is not None:
+        packed = w.packed(f"{op.name} weight", strassen_rows.pack(weight, halves, isa))
+        scratch = f"{op.name} scratch"
+        w.plan.scratch[scratch] = strassen_rows.workspace(made, halves, isa)
+        emit = partial(strassen_rows.emit, op=made, schedule=halves, isa=isa)
+        w.step((op.name, "strassen"), (made, halves), emit, source.place, packed, *ends, scratch)
+        return True
+    block = linear.schedule(made, isa)
+    packed = w.packed(f"{op.name} weight", linear.pack(weight, block, isa))
     emit = partial(linear.emit, op=made, schedule=block, isa=isa)
-    w.step((op.name, "linear"), (made, block), emit, *places)
+    w.step((op.name, "linear"), (made, block), emit, source.place, packed, *ends)
     return True
 
 

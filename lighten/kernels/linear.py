@@ -126,10 +126,10 @@ def emit(name: str, op: Linear, schedule: Schedule, isa: Isa) -> Function:
         start, weights = f["b"] + g * (4 * panel), f["w"] + g * size
         bias = [f.load(start, f.lane, o * f.lane.bytes) for o in range(blocks)]
         down, step = (4 * stride for stride in op.source.strides)
-        a = Rows(_row(f["x"], op.source, n, row), down, step)
+        a = Rows(row_at(f["x"], op.source, n, row), down, step)
         b = Columns(weights, 4 * panel, blocks, blocks * isa.lanes, op.paired)
         sums = products(f, a, b, channels, bias * rows, soon(weights + size, row))
-        _finish(f, op, sums, (n, row, g * panel), width)
+        finish(f, op, sums, (n, row, g * panel), width)
 
     def sample(n: Value, r: Value, g: Value, width: int) -> None:
         most = f.least(r * part + part, full) if parts > 1 else full
@@ -172,13 +172,13 @@ def near(op: Linear, schedule: Schedule) -> tuple[int, int]:
     return samples, even(tiles, max(1, NEAR // (row * schedule.rows)))
 
 
-def _row(base: Value, view: Strided, n: Index, row: Index) -> Value:
+def row_at(base: Value, view: Strided, n: Index, row: Index) -> Value:
     """Where a row begins."""
     moved = base if isinstance(n, int) else base + n * (4 * view.sample)
     return moved + row * (4 * view.strides[0]) + 4 * view.offset
 
 
-def _finish(
+def finish(
     f: Function, op: Linear, sums: Tile, place: tuple[Index, Index, Value], width: int
 ) -> None:
     """Store the sums of a tile: with what is added, and activated. A costly function is not written
@@ -186,10 +186,10 @@ def _finish(
     """
     n, row, column = place
     blocks = math.ceil(width / f.isa.lanes)
-    y = _row(f["y"], op.target, n, row) + column * 4
+    y = row_at(f["y"], op.target, n, row) + column * 4
     added = None
     if op.residual is not None:
-        added = _row(f["r"], op.residual, n, row) + column * 4
+        added = row_at(f["r"], op.residual, n, row) + column * 4
     early = op.activation in CHEAP
 
     def put(value: Value, start: Value, o: int, function: str) -> None:

@@ -20,7 +20,7 @@ y. Threads take steps; those that do not come out even they do together, pixels 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -42,6 +42,17 @@ from lighten.kernels.share import Team
 Array = np.ndarray[Any, Any]
 FILTERS = (4, 3, 2, 1)
 CACHES = (3 << 17, 1 << 21)  # bytes of A and S that one step may take
+# by product: what it is added to, where the sum is kept, which quarter of y (half of the pixels, of
+# the filters) it is a result for, once something else is added to it, too
+PIPELINE: Sequence[tuple[str, str, tuple[int, int] | None, str]] = (
+    ("", "p", None, ""),
+    ("p", "", (0, 0), ""),
+    ("p", "p", None, ""),
+    ("", "q", None, ""),
+    ("pq", "", (0, 1), ""),
+    ("p", "p", (1, 1), "q"),
+    ("p", "", (1, 0), ""),
+)
 
 
 @dataclass(frozen=True)
@@ -179,7 +190,7 @@ def _add(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
             quarters = [
                 f.load(x, f.lane, a + b) for a in (0, down) for b in (0, half * source.block)
             ]
-            for at, value in _made(f, line, quarters):
+            for at, value in sums_of(f, line, quarters):
                 f.store(value, s, at * part)
 
         f.loop(0, source.width, one)
@@ -187,52 +198,58 @@ def _add(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
     share.each(f, (half, schedule.rows), row, step.team)
 
 
-def _made(f: Function, line: StraightLine, quarters: Tile) -> list[tuple[int, Value]]:
-    """The sums by their number in S."""
+def sums_of(f: Function, line: StraightLine, quarters: Tile) -> list[tuple[int, Value]]:
+    """The sums of quarters by their number in S."""
     found = run(line, quarters, lambda factor: f.constant(float(factor), f.lane), f.fma)
     pairs = zip(line.outputs, found, strict=True)
     return [(output - line.inputs, value) for output, value in pairs if output >= line.inputs]
 
 
+def combine(
+    f: Function,
+    number: int,
+    held: Mapping[str, Value],
+    multiply: Callable[[Tile], Tile],
+    finish: Callable[[int, int, Tile], None],
+    size: int,
+) -> None:
+    """A tile of product `number`: a row of `PIPELINE`. `multiply` adds the product to a tile of so
+    many registers, `finish` stores a result in its quarter; `held` says where it lies in p and q.
+    """
+    reads, keep, quarter, also = PIPELINE[number]
+
+    def load(name: str) -> Tile:
+        return [f.load(held[name], f.lane, at * f.lane.bytes) for at in range(size)]
+
+    sums = load(reads[0]) if reads else [f.zero(f.lane)] * size
+    for name in reads[1:]:
+        sums = [x + y for x, y in zip(sums, load(name), strict=True)]
+    sums = multiply(sums)
+    for at, value in enumerate(sums if keep else ()):
+        f.store(value, held[keep], at * f.lane.bytes)
+    if also:
+        sums = [x + y for x, y in zip(sums, load(also), strict=True)]
+    if quarter:
+        finish(*quarter, sums)
+
+
 def _multiply(f: Function, conv: Conv, schedule: Schedule, step: Step, g: Index) -> None:
     """2: a group of filters, product after product."""
-    held = _held_size(conv, schedule)
     own = f["s"] + _sums_size(conv, schedule)
-    places = {"p": own, "q": own + held}
+    places = {"p": own, "q": own + _held_size(conv, schedule)}
 
-    def product(number: int, reads: str, keep: str = "", result: str = "", also: str = "") -> None:
-        """Begin with what is read, keep the sum, or with what is `also` added let it be a result;
-        results are told by (half of the pixels, half of the filters).
-        """
+    def tile(number: int, i: Index, j: Index, width: int) -> None:
+        at = (i * conv.target.width + j) * (schedule.blocks * conv.target.pixel)
+        held = {name: place + at for name, place in places.items()}
+        multiply = partial(_product, f, conv, schedule, (number, step, g), (i, j))
 
-        def tile(i: Index, j: Index, width: int) -> None:
-            at = (i * conv.target.width + j) * (schedule.blocks * conv.target.pixel)
-            count = width * schedule.blocks
+        def finish(lower: int, last: int, sums: Tile) -> None:
+            _finish(f, conv, schedule, (lower, last, step, g), (i, j), sums)
 
-            def load(name: str) -> Tile:
-                return [f.load(places[name] + at, f.lane, o * f.lane.bytes) for o in range(count)]
+        combine(f, number, held, multiply, finish, width * schedule.blocks)
 
-            sums = [f.zero(f.lane)] * count
-            for at_first, name in enumerate(reads):
-                more = load(name)
-                sums = [x + y for x, y in zip(sums, more, strict=True)] if at_first else more
-            sums = _product(f, conv, schedule, (number, step, g), (i, j), sums)
-            for o, value in enumerate(sums if keep else ()):
-                f.store(value, places[keep] + at, o * f.lane.bytes)
-            if also:
-                sums = [x + y for x, y in zip(sums, load(also), strict=True)]
-            if result:
-                _finish(f, conv, schedule, (result, step, g), (i, j), sums)
-
-        _tiles(f, conv, schedule, tile)
-
-    product(0, "", keep="p")
-    product(1, "p", result="11")
-    product(2, "p", keep="p")
-    product(3, "", keep="q")
-    product(4, "pq", result="12")
-    product(5, "p", keep="p", also="q", result="22")
-    product(6, "p", result="21")
+    for number in range(len(PIPELINE)):
+        _tiles(f, conv, schedule, partial(tile, number))
 
 
 def _tiles(
@@ -298,13 +315,12 @@ def _finish(
     f: Function,
     conv: Conv,
     schedule: Schedule,
-    which: tuple[str, Step, Index],
+    which: tuple[int, int, Step, Index],
     place: tuple[Index, Index],
     sums: Tile,
 ) -> None:
     """Bias and all that follows it, to a quarter of y."""
-    (result, step, g), (i, j) = which, place
-    lower, last = (int(digit) - 1 for digit in result)
+    (lower, last, step, g), (i, j) = which, place
     k = g * schedule.blocks + last * (conv.target.blocks // 2)
     b = f["b"] + k * conv.target.pixel
     bias = [f.load(b, f.lane, o * f.lane.bytes) for o in range(schedule.blocks)]
