@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from lighten.cli import app
 from tests import small
 
+pytestmark = pytest.mark.usefixtures("moments")
 DIGITS = ("--data", "builtin:digits")
 
 
@@ -26,7 +27,7 @@ def lighten(*words: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(moments: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained network's weights and a finished run."""
     folder = tmp_path_factory.mktemp("cli")
     where = (f"{Path(small.__file__)}:untrained", *DIGITS)
