@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,25 @@ def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Tests keep their caches, and their device lock, apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LIGHTEN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_loaded_stays() -> None:
+    """Every timing collects garbage first: from here on among this module's objects, not all of
+    torch's.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def moments() -> Iterator[None]:
+    """What is timed is timed for a moment: for what is done with the numbers, whatever they are."""
+    from tests.moments import shorten
+
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
         yield
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from lighten.cli import app
 from tests import small
 
+pytestmark = pytest.mark.usefixtures("moments")
 DIGITS = ("--data", "builtin:digits")
 
 
@@ -26,7 +27,7 @@ def lighten(*words: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(moments: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained network's weights and a finished run."""
     folder = tmp_path_factory.mktemp("cli")
     where = (f"{Path(small.__file__)}:untrained", *DIGITS)
@@ -124,8 +125,10 @@ def test_analyze_knows_costs_times_and_sensitivity(
     result = read(tmp_path / "a.json")
     convolutions = [layer for layer in result["layers"] if layer["kind"] == "conv2d"]
     assert len(convolutions) == 3
+    times = [layer["time_ms"] for layer in convolutions]
+    assert 0 <= min(times) and max(times) > 0  # a clock of whole microseconds
     for layer in convolutions:
-        assert layer["macs"] > 0 and layer["time_ms"] > 0 and layer["roofline_ms"] > 0
+        assert layer["macs"] > 0 and layer["roofline_ms"] > 0
         assert 0 <= layer["sensitivity"] <= 100
     assert "can be cut" in printed
 

@@ -3,14 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +17,7 @@ from lighten.errors import BudgetError, InputError, RecipeError
 from lighten.search.limits import Bounds
 from tests import small
 
+pytestmark = pytest.mark.usefixtures("moments")
 FILES = ("model.onnx", "weights.safetensors", "recipe.yaml", "trials.jsonl", "summary.json")
 
 
@@ -33,7 +26,7 @@ def options(out: Path, **more: Any) -> api.Options:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> api.Result:
+def run(moments: None, tmp_path_factory: pytest.TempPathFactory) -> api.Result:
     out = tmp_path_factory.mktemp("compress") / "run"
     budget = Budget(latency="0.95x", size="0.5x", macs="0.6x", drop=3.0)
     return api.compress(small.trained(), small.digits(), budget, options(out))
@@ -190,70 +183,3 @@ def test_bounds_compare_what_was_measured_with_what_was_asked(run: api.Result) -
 def _trials(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / "trials.jsonl").read_text().splitlines()
     return [json.loads(line)["value"] for line in lines]
-
-
-# ── killed and resumed ────────────────────────────────────────────────────────────────────────
-
-
-def start(out: Path) -> subprocess.Popen[bytes]:
-    command = [
-        *(sys.executable, "-m", "lighten", "compress", small.WHERE, "--data", "builtin:digits"),
-        *("--size", "0.5x", "--latency", "0.95x", "--drop", "3", "--epochs", "2"),
-        *("--backend", "onnxruntime", "--out", str(out), "--resume"),
-    ]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, stdout=quiet, stderr=quiet, env=dict(os.environ))
-
-
-def ended(out: Path) -> tuple[str, float, float]:
-    summary = json.loads((out / "summary.json").read_text())
-    recipe = (out / "recipe.yaml").read_text()
-    return recipe, summary["after"]["quality"], summary["after"]["latency_ms"]
-
-
-def replay_of(source: Path, out: Path) -> Path:
-    """A run's folder with its measurements, and nothing else of what it did."""
-    out.mkdir()
-    for name in ("run.json", "measurements.jsonl"):
-        shutil.copy(source / name, out / name)
-    return out
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """An uninterrupted run, and the seconds that its replay takes."""
-    folder = tmp_path_factory.mktemp("recorded")
-    assert start(folder / "run").wait() == 0
-    again = replay_of(folder / "run", folder / "again")
-    began = time.monotonic()
-    assert start(again).wait() == 0
-    seconds = time.monotonic() - began
-    assert ended(again) == ended(folder / "run")
-    return folder / "run", seconds
-
-
-def killed_and_resumed(recorded: tuple[Path, float], out: Path, moment: float) -> None:
-    """Replay the recorded measurements, die at a share of the replay's time, resume, compare."""
-    source, seconds = recorded
-    process = start(replay_of(source, out))
-    with suppress(subprocess.TimeoutExpired):  # a run that is faster than the one timed has ended
-        process.wait(moment * seconds)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert start(out).wait() == 0
-    assert ended(out) == ended(source)
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_a_killed_run_resumes_to_the_same_end(
-    seed: int, recorded: tuple[Path, float], tmp_path: Path
-) -> None:
-    killed_and_resumed(recorded, tmp_path / "run", random.Random(seed).uniform(0.3, 0.9))
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("seed", range(10))
-def test_a_run_killed_at_ten_moments_resumes_to_the_same_end(
-    seed: int, recorded: tuple[Path, float], tmp_path: Path
-) -> None:
-    killed_and_resumed(recorded, tmp_path / "run", random.Random(100 + seed).uniform(0.05, 1.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,6 +63,22 @@ def test_interpreted_ops_are_told_with_their_work(monkeypatch: pytest.MonkeyPatc
     x = np.zeros((1, 3, 9, 9), np.float32)
     conv = next(o for o in explain(Network(plan(program, host())), [x], runs=3) if o.op == "0")
     assert conv.kernel == "interpreted" and conv.macs == cost.macs(program)
+
+
+def test_a_busy_moment_takes_nothing_from_the_ops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call costs 1 ms and an op 4 ms more; from the 40th run on, another process adds 50 ms."""
+    program = lower(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), torch.zeros(2, 3, 9, 9))
+    network, now, late = Network(plan(program, host())), 0.0, 40
+
+    def call(name: str, arena: object, count: int) -> None:
+        nonlocal now, late
+        now += 1e-3 + (4e-3 if count else 0.0) + (50e-3 if late <= 0 else 0.0)
+        late -= name == "step0" and count > 0
+
+    monkeypatch.setattr("lighten.engine.executable.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(network._calls, "run", call)
+    times = network.profile([np.zeros((1, 3, 9, 9), np.float32)], runs=50)
+    assert times["0"] == pytest.approx(4.0 * sum(step.op == "0" for step in network.plan.steps))
 
 
 def test_the_error_is_that_of_the_outputs() -> None:

@@ -11,7 +11,7 @@ from lighten.core.device import Device
 from lighten.core.files import cache_dir
 from lighten.errors import InputError, WriteError
 from lighten.measure import cache
-from lighten.measure.probe import FEATURES, _caches, probe, roofline, with_peaks
+from lighten.measure.probe import FEATURES, PEAKS, _caches, probe, roofline, with_peaks
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +33,14 @@ def test_peaks_are_measured_and_do_not_change_the_key() -> None:
     assert measured.key == device.key
     assert 0.1 < measured.peak_gflops < 1e5 and 0.1 < measured.bandwidth_gbs < 1e5
     assert replace(measured, peak_gflops=0.0, bandwidth_gbs=0.0) == device
+
+
+def test_peaks_are_measured_even_where_the_time_passes_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lighten.measure.probe.PEAKS", PEAKS.replace("seconds=0.5", "seconds=0.0"))
+    measured = with_peaks(probe())
+    assert measured.peak_gflops > 0 and measured.bandwidth_gbs > 0
 
 
 def test_roofline_is_the_slower_of_arithmetic_and_transfer() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,11 +102,16 @@ def test_a_folder_made_for_bad_input_goes_again(tmp_path: Path) -> None:
     assert (tmp_path / "run").exists()
 
 
-def test_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
-    for resume in (False, True):
-        with RunFolder(tmp_path / "run", {}, resume) as folder:
-            time.sleep(0.05)
-            folder.measurements.write(f"sign of life {resume}", 1)
-            seconds = folder.seconds()
-        time.sleep(1.5)  # between sessions: not counted
-    assert 0.08 <= seconds < 1.5
+def test_seconds_are_those_of_all_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three seconds, an hour between sessions that is not counted, five seconds."""
+    now = 1e9
+    monkeypatch.setattr("lighten.run.folder.time", SimpleNamespace(time=lambda: now))
+    with RunFolder(tmp_path / "run", {}, resume=False) as folder:
+        now += 3
+        assert folder.seconds() == 3
+    for file in (tmp_path / "run").rglob("*"):
+        os.utime(file, (now, now))  # the last sign of life
+    now += 3600
+    with RunFolder(tmp_path / "run", {}, resume=True) as folder:
+        now += 5
+        assert folder.seconds() == 8

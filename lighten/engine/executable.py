@@ -78,13 +78,16 @@ class Network:
             self._arenas.give(arena)
 
     def profile(self, inputs: Sequence[Array], runs: int = 50) -> Mapping[str, float]:
-        """Median milliseconds per op name, each step timed by itself, less what a call costs."""
+        """Median milliseconds per op name, each step timed by itself, less what a call costs:
+        that is timed beside them, so that what disturbs the one disturbs the other.
+        """
         inputs = tuple(map(np.asarray, inputs))
         count = self._inputs.count(inputs)
         if (other := self._best(count)) is not self:
             return other.profile(inputs, runs)
         arena = self._arenas.take(count)
         times: dict[int, list[float]] = defaultdict(list)
+        calls: list[float] = []
         for _ in range(runs + 3):
             arena.enter(inputs)
             for number, step in enumerate(self.plan.steps):
@@ -94,8 +97,9 @@ class Network:
                 else:
                     self._calls.run(f"step{number}", arena, count)
                 times[number].append(1e3 * (time.perf_counter() - begun))
+            calls.append(self._call_ms(arena))
         total: dict[str, float] = defaultdict(float)
-        call = self._call_ms(arena)
+        call = float(np.median(calls[3:]))
         for number, step in enumerate(self.plan.steps):
             name = step.op.name if isinstance(step, Interpreted) else step.op
             total[name] += max(float(np.median(times[number][3:])) - call, 0.0)
@@ -113,12 +117,10 @@ class Network:
 
     def _call_ms(self, arena: Arena) -> float:
         """Milliseconds of a native call that does nothing: no samples."""
-        taken = []
-        for name in self._names[:1] * 50:
-            begun = time.perf_counter()
+        begun = time.perf_counter()
+        for name in self._names[:1]:
             self._calls.run(name, arena, 0)
-            taken.append(1e3 * (time.perf_counter() - begun))
-        return float(np.median(taken)) if taken else 0.0
+        return 1e3 * (time.perf_counter() - begun)
 
     def arena_bytes(self, count: int) -> int:
         """Bytes that a call of so many samples works in."""

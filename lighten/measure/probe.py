@@ -25,7 +25,7 @@ import time, numpy as np
 def best(run, seconds=0.5):
     run()
     least, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    while least == float("inf") or time.perf_counter() < end:
         start = time.perf_counter()
         run()
         least = min(least, time.perf_counter() - start)

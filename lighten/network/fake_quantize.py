@@ -13,9 +13,8 @@ from lighten.formats.integer import Integer, Scale
 def fake_quantize(x: Tensor, form: Integer, params: Scale) -> Tensor:
     """`decode(encode(x))`: what x becomes when it is stored in `form`, differentiably.
 
-    The gradient is the straight-through estimator (Bengio 2013): 1 where x lies inside the
-    range of the format, 0 where it saturates; none for the scale. `params` holds tensors or
-    arrays.
+    The gradient is the straight-through estimator (Bengio 2013): 1 where x rounds to a code of the
+    format, 0 where it saturates; none for the scale. `params` holds tensors or arrays.
 
     >>> x = torch.tensor([-1.0, 0.26, 9.0], requires_grad=True)
     >>> y = fake_quantize(x, Integer(8), Scale(torch.tensor(0.5), torch.tensor(2)))
@@ -48,7 +47,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, scale, zero, bits, signed, symmetric, axis = inputs
     form = Integer(bits, signed, symmetric)
     wide, middle = Scale(scale, zero, None if axis < 0 else axis).aligned(x.ndim)
-    code = x / wide + middle
+    code = torch.round(x / wide + middle)
     ctx.save_for_backward((code >= form.low) & (code <= form.high))
 
 
