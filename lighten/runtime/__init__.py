@@ -82,7 +82,7 @@ class Model:
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _outputs(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        if self._found is not None:
+        if self._found is not None and not self._found.inputs.elsewhere(inputs):
             count = self._found.inputs.count(inputs)
             if count < self._found.many:
                 return self._found(inputs, count)
