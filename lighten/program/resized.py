@@ -12,13 +12,10 @@ from dataclasses import replace
 
 from lighten.errors import ProgramError
 from lighten.program.ir import Op, Program
-from lighten.program.resized_axes import Axis, Resizing, Sized, plainly
-from lighten.program.resized_rules import RULES
+from lighten.program.resized_axes import Axis, Resizing, Sized, plainly, product
+from lighten.program.resized_rules import RULES, sized_axes
 from lighten.program.shapes import Shape, demand
 from lighten.program.spec import check, infer, operands
-
-# what gives each number back where it lay: axes keep what they are made of
-KEEPS = ("unary", "softmax", "affine", "group_norm", "layer_norm", "cast", "binary", "where")
 
 
 def resized(program: Program, shapes: Sequence[Shape]) -> Program:
@@ -55,14 +52,16 @@ def _check_measured(whole: Resizing) -> None:
     gone = [name for name in whole.program.measured if name not in names]
     changed = any(whole.of(name).changed for name in whole.program.inputs)
     if gone and changed:
-        raise ProgramError(f"{gone[0]!r} was measured on the size of the example.")
+        raise ProgramError(f"{gone[0]!r} leaves its input as it is, which it may not do then.")
 
 
 def _resized(whole: Resizing, op: Op) -> Op:
     """The op between its inputs as they are now; what it makes becomes known."""
     given = [whole.of(name) for name in op.inputs]
-    measured = op.name in whole.program.measured and any(x.changed for x in given)
-    demand(not measured, op, "it was measured on the size of the example")
+    if op.name in whole.program.measured:
+        first = given[0]
+        changed = any(first.was[axis] != first.now[axis] for axis in sized_axes(op, first))
+        demand(not changed, op, "its numbers may have been measured on the size of the example")
     op = RULES[op.kind](whole, op) if op.kind in RULES else op
     (now,) = infer(op, [x.now for x in given])
     before = whole.program.values[op.output].shape
@@ -71,15 +70,22 @@ def _resized(whole: Resizing, op: Op) -> Op:
 
 
 def _axes(whole: Resizing, op: Op, before: Shape, now: Shape) -> tuple[Axis, ...]:
-    """What each axis of the result is made of."""
+    """What each axis of the result is made of: what an operand's axis is that has these extents."""
     given = [whole.of(name) for name in operands(op)]
     if op.kind == "transpose":
         return tuple(given[0].axes[axis] for axis in op["permutation"])
     if op.kind == "reshape":
         return whole.parts[op.output]
-    if op.kind in KEEPS:
-        alike = [x.axes for x in given if (x.was, x.now) == (before, now)]
-        return max(alike, key=lambda axes: sum(map(len, axes)), default=plainly(before, now))
-    if op.kind == "linear":
-        return (*given[0].axes[:-1], *plainly(before[-1:], now[-1:]))
-    return plainly(before, now)
+    made = plainly(before, now)
+    if op.kind == "matmul":
+        return (*made[:-2], given[0].axes[-2], given[1].axes[-1])
+    if op.kind == "gather":
+        return made
+    alike = [x.axes for x in given if len(x.axes) == len(made)]
+    return tuple(_one(axis, [axes[at] for axes in alike]) for at, axis in enumerate(made))
+
+
+def _one(axis: Axis, others: Sequence[Axis]) -> Axis:
+    """The one way in which this extent is made, if there is only one."""
+    found = {other for other in others if len(other) > 1 and product(other) == product(axis)}
+    return found.pop() if len(found) == 1 else axis

@@ -23,12 +23,12 @@ class Sized:
     @property
     def was(self) -> Shape:
         """In the program."""
-        return tuple(prod(before for before, _ in axis) for axis in self.axes)
+        return tuple(product(axis)[0] for axis in self.axes)
 
     @property
     def now(self) -> Shape:
         """At the other input shapes."""
-        return tuple(prod(after for _, after in axis) for axis in self.axes)
+        return tuple(product(axis)[1] for axis in self.axes)
 
     @property
     def changed(self) -> bool:
@@ -67,6 +67,11 @@ class Resizing:
         )
 
 
+def product(axis: Axis) -> Extent:
+    """An axis as one extent."""
+    return prod(before for before, _ in axis), prod(now for _, now in axis)
+
+
 def plainly(before: Sequence[int], now: Sequence[int]) -> tuple[Axis, ...]:
     """Axes that are made of nothing smaller."""
     return tuple(((a, b),) for a, b in zip(before, now, strict=True))
@@ -74,7 +79,8 @@ def plainly(before: Sequence[int], now: Sequence[int]) -> tuple[Axis, ...]:
 
 def regrouped(axes: Sequence[Axis], target: Shape) -> tuple[Axis, ...] | None:
     """The same extents in the same order as the axes of `target`; None where that could be done in
-    two ways: where a changed extent would be split, or be joined with a part of another.
+    two ways: where a changed extent would be split, or be joined with a part of another, or where
+    changed ones have the product they had.
 
     >>> regrouped((((8, 8),), ((4, 6), (4, 5))), (2, 4, 16))
     (((2, 2),), ((4, 4),), ((4, 6), (4, 5)))
@@ -87,12 +93,12 @@ def regrouped(axes: Sequence[Axis], target: Shape) -> tuple[Axis, ...] | None:
     found: list[Axis] = []
     for size in target:
         taken = _taken(left, size)
-        moved = any(part.before != part.now for part in taken)
-        if prod(part.before for part in taken) != size:
+        axis = tuple((part.before, part.now) for part in taken) or ((1, 1),)
+        before, now = product(axis)
+        moved = any(a != b for a, b in axis)
+        if before != size or (moved and (before == now or any(part.split for part in taken))):
             return None
-        if moved and any(part.split for part in taken):
-            return None
-        found.append(tuple((part.before, part.now) for part in taken) or ((1, 1),))
+        found.append(axis)
     return None if left else tuple(found)
 
 

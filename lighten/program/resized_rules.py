@@ -58,7 +58,7 @@ def _meet(whole: Resizing, op: Op, given: Sequence[Sized]) -> None:
     for end in range(1, rank + 1):
         met = [(x.was[-end], x.now[-end], x.stored) for x in given if len(x.axes) >= end]
         before, now = max(one[0] for one in met), max(one[1] for one in met)
-        if before == now:
+        if all(a == b for a, b, _ in met):
             continue
         shrunk = now > 1 and any(a > b == 1 for a, b, _ in met)
         demand(not shrunk, op, f"an axis that had {before} is 1 now, and would be repeated")
@@ -78,8 +78,11 @@ def _check_count(whole: Resizing, op: Op, name: str, other: str) -> None:
 
 
 def concat(whole: Resizing, op: Op) -> Op:
-    """Stored arrays longer than 1 may have filled the axis up to some length."""
+    """Stored arrays longer than 1 may have filled the axis up to some length; so may copies."""
     given, axis = [whole.of(name) for name in op.inputs], op["axis"]
+    count = len(given)
+    copies = count > 1 and len(set(op.inputs)) == 1 and count in whole.extents
+    demand(not copies, op, f"it repeats {count} times: {UNKNOWN}")
     fills = any(x.stored and x.was[axis] > 1 for x in given)
     changed = any(_differs(x, axis) for x in given)
     demand(not (fills and changed), op, f"it appends a stored array: {UNKNOWN}")
@@ -94,18 +97,22 @@ def gather(whole: Resizing, op: Op) -> Op:
     return op
 
 
+# ── numbers that were measured ────────────────────────────────────────────────────────────────
+
+
+def sized_axes(op: Op, x: Sized) -> Sequence[int]:
+    """The axes whose extents an op's numbers hold for, where they were measured."""
+    everything = range(len(x.axes))
+    if op.kind == "pad":
+        pads = op["pads"]
+        padded = [axis for axis in everything if pads[axis] or pads[len(x.axes) + axis]]
+        return padded if padded == [0] else everything  # channels are padded on purpose
+    if op.kind == "slice":
+        return (op["axis"],)
+    return tuple(op["axes"]) if op.kind == "reduce" else everything
+
+
 # ── stated numbers ────────────────────────────────────────────────────────────────────────────
-
-
-def pool(whole: Resizing, op: Op) -> Op:
-    """Windows stay, but one over all that there is, which may have been measured."""
-    x = whole.of(op.inputs[0])
-    if any(op["pads"]):
-        return op
-    for axis, size in enumerate(op["kernel"], start=1):
-        covers = size == x.was[axis] and _differs(x, axis)
-        demand(not covers, op, f"its window covers all {size} of an axis: {UNKNOWN}")
-    return op
 
 
 def slice_(whole: Resizing, op: Op) -> Op:
@@ -132,16 +139,6 @@ def slice_(whole: Resizing, op: Op) -> Op:
 
 def _bounds(op: Op) -> tuple[int, int, int]:
     return op["start"], op["stop"], op["step"]
-
-
-def pad(whole: Resizing, op: Op) -> Op:
-    """Axes that did not change may be padded."""
-    x = whole.of(op.inputs[0])
-    rank = len(x.axes)
-    for axis in range(rank):
-        padded = bool(op["pads"][axis] or op["pads"][rank + axis])
-        demand(not (padded and _differs(x, axis)), op, f"it pads axis {axis}: {UNKNOWN}")
-    return op
 
 
 def reshape(whole: Resizing, op: Op) -> Op:
@@ -175,22 +172,21 @@ def expand(whole: Resizing, op: Op) -> Op:
 
 
 def resize(whole: Resizing, op: Op) -> Op:
-    """A size that is a whole multiple, or fraction, of the input's is that of it now as well.
-
-    torch's `scale_factor=2` and the size of a value twice as large agree there.
+    """A size that is a whole multiple, or fraction, of the input's is that of it now as well, if
+    all values that had this size have that one: torch's `scale_factor=2` and the size of a value
+    twice as large agree there.
     """
     x = whole.of(op.inputs[0])
     sizes = []
     for size, was, now in zip(op["size"], x.was[1:], x.now[1:], strict=True):
-        if was == now:
-            measured = size != was and size in whole.extents
-            demand(not measured, op, f"its size {size} is that of an axis that changed")
-            sizes.append(size)
-            continue
-        up, down = size % was == 0 and was > 1, was % size == 0 and size > 1
-        exact = up or (down and now * size % was == 0)
+        up, down = was > 1 and size % was == 0, size > 1 and was % size == 0
+        fixed = was == now and (was > 1 or size not in whole.extents)
+        exact = fixed or up or (down and now * size % was == 0)
         demand(exact, op, f"{was} became {size}; what becomes of {now} is not certain")
-        sizes.append(now * size // was)
+        sizes.append(size if was == now else now * size // was)
+    for other in whole.known.values():
+        follows = other.was[1:] != tuple(op["size"]) or other.now[1:] == tuple(sizes)
+        demand(follows, op, f"its size {tuple(op['size'])} would be {tuple(sizes)} or another")
     return _with(op, size=tuple(sizes))
 
 
@@ -200,9 +196,7 @@ RULES: Mapping[str, Callable[[Resizing, Op], Op]] = {
     "matmul": matmul,
     "concat": concat,
     "gather": gather,
-    "pool": pool,
     "slice": slice_,
-    "pad": pad,
     "reshape": reshape,
     "expand": expand,
     "resize": resize,
