@@ -30,15 +30,17 @@ def drawn(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
 
 
-def torch_says(net: nn.Module, *inputs: np.ndarray) -> np.ndarray:
+def torch_says(net: nn.Module, x: np.ndarray) -> np.ndarray:
+    """In double precision; whole numbers stay whole."""
+    given = torch.from_numpy(x)
     with torch.no_grad():
-        said = net.double()(*(torch.from_numpy(x).double() for x in inputs))
+        said = net.double()(given.double() if given.is_floating_point() else given)
     return np.asarray(said.numpy())
 
 
-def agrees(net: nn.Module, network: Callable[..., Any], *inputs: np.ndarray) -> None:
-    (found,) = network(*inputs)
-    exact = torch_says(net, *inputs)
+def agrees(net: nn.Module, network: Callable[[np.ndarray], Any], x: np.ndarray) -> None:
+    (found,) = network(x)
+    exact = torch_says(net, x)
     assert found.shape == exact.shape
     assert np.abs(found - exact).max() <= BOUND * np.abs(exact).max()
 
@@ -57,18 +59,6 @@ def refused(net: nn.Module, shape: tuple[int, ...], other: tuple[int, ...], why:
     with pytest.raises(InputError, match=why):
         network(drawn(2, *other))
     agrees(net, network, drawn(1, *shape))
-
-
-class Calls(nn.Module):
-    """A network that is one function."""
-
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.function = function
-        self.scale = nn.Conv2d(4, 4, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(self.scale(x))
 
 
 # ── networks of the zoo ───────────────────────────────────────────────────────────────────────
@@ -95,6 +85,55 @@ def test_zoo_networks_agree_with_torch(
 
 def test_a_linear_layer_of_fixed_width_stops_it() -> None:
     refused(zoo.build("lenet5"), (1, 28, 28), (1, 36, 36), "linear '5': input .* 800 weight reads")
+
+
+class Tokens(nn.Module):
+    """A transformer without positions: the mean over the tokens, or the first."""
+
+    def __init__(self, first: bool = False) -> None:
+        super().__init__()
+        self.first, self.table = first, nn.Embedding(50, 32)
+        layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+        self.blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        out = self.blocks(self.table(ids))
+        return out[:, 0] if self.first else out.mean(1)
+
+
+class Placed(Tokens):
+    """The same, knowing where each token stands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Embedding(64, 32)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        placed = self.table(ids) + self.places(torch.arange(ids.shape[1]))
+        return self.blocks(placed).mean(1)
+
+
+def ids(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 50, (2, count))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_transformers_take_other_lengths(first: bool) -> None:
+    torch.manual_seed(0)
+    net = lively(Tokens(first)).eval()
+    network = Native().compile(lower(net, torch.zeros(2, 16, dtype=torch.long)))
+    for count in (16, 5, 23, 1):
+        agrees(net, network, ids(count))
+    with pytest.raises(InputError, match="looked up in a table"):
+        network(ids(5) + 50)
+
+
+def test_fixed_positions_stop_other_lengths() -> None:
+    net = lively(Placed()).eval()
+    network = Native().compile(lower(net, torch.zeros(2, 16, dtype=torch.long)))
+    for count in (1, 5, 23):
+        with pytest.raises(InputError, match="at another size, binary 'add'"):
+            network(ids(count))
 
 
 # ── calls ─────────────────────────────────────────────────────────────────────────────────────
@@ -188,7 +227,7 @@ def test_loaded_models_take_other_sizes(tmp_path: Path, own_cache: Path) -> None
     for _ in range(2):  # planned, then found
         model = lighten.load(tmp_path / "model.lighten")
         for side in (8, 11, 8):
-            agrees(net, lambda *x, m=model: (m(*x),), drawn(1, 3, side, 8))
+            agrees(net, lambda x, m=model: (m(x),), drawn(1, 3, side, 8))
     assert model._found is not None
     with pytest.raises(InputError, match=r"must be \[n, 3, 8, 8\], but got \[1, 4, 8, 9\]"):
         model(drawn(1, 4, 8, 9))
