@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from lighten import store
 from lighten.errors import ProgramError
 from lighten.network import lower
 from lighten.program import Builder, Program, interpret, resized
 from lighten.program.resized_axes import regrouped
+from tests.grammar import draw
 from tests.test_lower import lively
 
 MADE, OTHERS = (4, 8, 8), ((4, 12, 8), (4, 8, 16), (4, 7, 9), (4, 16, 5))
@@ -151,6 +154,37 @@ def test_what_may_mean_two_things_is_refused(name: str) -> None:
     for other in ((4, 7, 9), (4, 5, 5), (4, 16, 20)):
         with pytest.raises(ProgramError):
             resized(program, [other])
+
+
+def grown(x: Tensor, by: int) -> Tensor:
+    """Another example, every axis beyond the channels (of tokens: beyond the batch) longer."""
+    first = 2 if x.is_floating_point() and x.ndim > 2 else 1
+    shape = [*x.shape[:first], *(extent + by for extent in x.shape[first:])]
+    if x.is_floating_point():
+        return torch.randn(shape, dtype=torch.float64)
+    return torch.zeros(shape, dtype=x.dtype)
+
+
+@pytest.mark.parametrize("part", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in (1, 2, 3))])
+def test_random_networks_are_right_or_refused(part: int) -> None:
+    taken = 0
+    for seed in range(20 * part, 20 * part + 20):
+        net, inputs = draw(seed)
+        program = lower(net, inputs)
+        for by in (1, 4):
+            others = tuple(grown(x, by) for x in inputs)
+            try:
+                wider = resized(program, [tuple(x.shape[1:]) for x in others])
+                with torch.no_grad():
+                    exact = tree_leaves(copy.deepcopy(net).double()(*others))
+            except (ProgramError, RuntimeError):  # torch also runs what no output needs
+                continue
+            found = interpret(wider, *(x.numpy() for x in others))
+            for y, wanted in zip(found, exact, strict=True):
+                assert y.shape == wanted.shape
+                np.testing.assert_allclose(y, wanted, atol=1e-4 * max(1, float(wanted.abs().max())))
+            taken += 1
+    assert taken > 3
 
 
 def test_a_size_that_follows_another_is_taken_where_both_ways_agree() -> None:
