@@ -154,8 +154,8 @@ def test_calls_at_the_same_time_do_not_meet() -> None:
 
 def test_wrong_inputs_are_refused() -> None:
     network = Native().compile(lower(*_small()))
-    with pytest.raises(InputError, match=r"must be \[n, 3, 8, 8\], but got \[1, 3, 9, 9\]"):
-        network(np.zeros((1, 3, 9, 9), np.float32))
+    with pytest.raises(InputError, match=r"must be \[n, 3, 8, 8\], but got \[1, 4, 9, 9\]"):
+        network(np.zeros((1, 4, 9, 9), np.float32))
     with pytest.raises(InputError, match="but got none"):
         network()
 

@@ -9,6 +9,7 @@ pairs       what the engine's kernels join: residuals, activations
 rounded     values beside themselves in pairs of bfloat16, where that was asked for
 memory      an arena in which values that never live together share bytes
 executable  the whole as one native call; ops that no kernel runs go to the reference interpreter
+sizes       the same for inputs of other sizes, made when they come, those used last kept
 kept        a compiled network on disk, run again without planning; `arena`: what that takes
 
 Nothing is imported here: what runs a kept network needs neither plan nor kernels.

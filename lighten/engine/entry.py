@@ -24,18 +24,30 @@ class Entry:
     shapes: Sequence[tuple[int, ...]]
     bounds: Mapping[int, int] = field(default_factory=dict)
 
+    def elsewhere(self, inputs: Sequence[Array]) -> tuple[tuple[int, ...], ...]:
+        """The shapes of samples, where they are others of as many axes; nothing where not."""
+        found = tuple(x.shape[1:] for x in inputs)
+        if found == self.shapes or len(found) != len(self.shapes):
+            return ()
+        ranks = [x.ndim - 1 for x in inputs] == [len(shape) for shape in self.shapes]
+        return found if ranks and len({len(x) for x in inputs}) == 1 and inputs[0].size else ()
+
     def count(self, inputs: Sequence[Array]) -> int:
         """How many samples these are; InputError where they do not fit the program."""
         found = [x.shape for x in inputs]
         batches = {shape[:1] for shape in found}
         fits = [shape[1:] for shape in found] == list(self.shapes) and len(batches) == 1
         if not fits or batches & {(), (0,)}:
-            shapes = ", ".join(f"[n, {', '.join(map(str, shape))}]" for shape in self.shapes)
-            got = ", ".join(map(str, map(list, found))) or "none"
-            raise InputError(f"The inputs must be {shapes}, but got {got}.")
+            raise InputError(f"{self.unlike(found)}.")
         for at, bound in self.bounds.items():
             self._check(at, inputs[at], bound)
         return int(found[0][0])
+
+    def unlike(self, found: Sequence[tuple[int, ...]]) -> str:
+        """What inputs must be, and what these were: a sentence without its end."""
+        shapes = ", ".join(f"[n, {', '.join(map(str, shape))}]" for shape in self.shapes)
+        got = ", ".join(map(str, map(list, found))) or "none"
+        return f"The inputs must be {shapes}, but got {got}"
 
     def _check(self, at: int, x: Array, bound: int) -> None:
         if not x.size or not (x.min() < -bound or x.max() >= bound):

@@ -16,14 +16,16 @@ from lighten.engine.arena import Arena, Arenas, Calls, Held, Room
 from lighten.engine.bounds import entry
 from lighten.engine.entry import Entry
 from lighten.engine.memory import aligned, offsets, rounded
-from lighten.engine.steps import Interpreted, Plan, Step
+from lighten.engine.sizes import Sizes
+from lighten.engine.steps import Interpreted, Plan, Shapes, Step
 from lighten.engine.waits import waits
-from lighten.errors import InputError
+from lighten.errors import InputError, ProgramError
 from lighten.kernels import share
 from lighten.program.reference import REFERENCE
 from lighten.program.spec import operands, weights
 
 Array = np.ndarray[Any, Any]
+HINT = "Give it that shape, or build the model from an example of the size you need."
 
 
 class Network:
@@ -31,7 +33,8 @@ class Network:
 
     Each call runs on so many `threads`, which calls take in turns where there are several. One that
     is not `compiled` only says where everything lies, for another machine to run. For larger
-    batches other kernels may be better: the first such call plans and compiles again.
+    batches other kernels may be better: the first such call plans and compiles again. So does the
+    first call with inputs of another size, where the program takes that (`program.resized`).
     """
 
     def __init__(self, plan: Plan, threads: int = 1, compiled: bool = True) -> None:
@@ -56,12 +59,15 @@ class Network:
             self._calls = Calls(self.library, self._names, self._weights, threads)
         self._many: Network | None = None
         self._planning = threading.Lock()
+        self._sizes: Sizes[Network] = Sizes(self._made_at)
 
     # ── running ───────────────────────────────────────────────────────────────────────────
 
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
         """Run once: arrays `[n, …]` in the program's order. InputError where they do not fit."""
         inputs = tuple(map(np.asarray, inputs))
+        if (other := self._sized(inputs)) is not self:
+            return other(*inputs)
         count = self._inputs.count(inputs)
         if (other := self._best(count)) is not self:
             return other(*inputs)
@@ -82,6 +88,8 @@ class Network:
         that is timed beside them, so that what disturbs the one disturbs the other.
         """
         inputs = tuple(map(np.asarray, inputs))
+        if (other := self._sized(inputs)) is not self:
+            return other.profile(inputs, runs)
         count = self._inputs.count(inputs)
         if (other := self._best(count)) is not self:
             return other.profile(inputs, runs)
@@ -114,6 +122,21 @@ class Network:
                 plan = self.plan.for_many()
                 self._many = Network(plan, self.threads) if plan else self
         return self._many
+
+    def _sized(self, inputs: Sequence[Array]) -> Network:
+        """This network, or the same for inputs of other shapes, where there is one."""
+        shapes = self._inputs.elsewhere(inputs)
+        if not shapes or self.plan.at is None:
+            return self
+        try:
+            return self._sizes.at(shapes)
+        except ProgramError as stop:
+            told = self._inputs.unlike([x.shape for x in inputs])
+            raise InputError(f"{told}: at another size, {stop.message}", HINT) from None
+
+    def _made_at(self, shapes: Shapes) -> Network:
+        assert self.plan.at is not None
+        return Network(self.plan.at(shapes), self.threads)
 
     def _call_ms(self, arena: Arena) -> float:
         """Milliseconds of a native call that does nothing: no samples."""

@@ -14,7 +14,7 @@ from lighten.engine import choose, tuning
 from lighten.engine.heads import with_attention
 from lighten.engine.images import image
 from lighten.engine.pairs import with_activations, with_crops, with_residuals, with_shuffles
-from lighten.engine.steps import Plan
+from lighten.engine.steps import Plan, Shapes
 from lighten.engine.writer import Writer
 from lighten.engine.writers import WRITERS
 from lighten.engine.writers_rows import ROWS
@@ -23,6 +23,7 @@ from lighten.errors import UnsupportedOps
 from lighten.formats.integer import Float32
 from lighten.program.fuse import fuse
 from lighten.program.ir import Op, Program
+from lighten.program.resized import resized
 from lighten.program.spec import integer_values
 
 SLIDING = ("conv", "conv_transpose", "pool", "affine", "group_norm", "resize")  # best over images
@@ -39,12 +40,13 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
     if refused:
         raise UnsupportedOps("native", refused, "It runs no int8 yet: choose onnxruntime.")
     whole, again = integer_values(program), partial(plan, program, isa, tolerance)
+    at = partial(_at, program, isa, tolerance)
     program = with_attention(with_shuffles(with_activations(fuse(program))))
     bound = tuning.tolerance(isa) if tolerance is None else tolerance
     pick = partial(tuning.pick, tolerance=bound)
     chosen = choose.convolutions(program, isa, pick, batch)
     program = with_crops(with_residuals(program, chosen), chosen)
-    made = Plan(program, isa, whole, chosen, again)
+    made = Plan(program, isa, whole, chosen, again, at)
     writer = Writer(made, choose.halos(program, chosen))
     for name in program.inputs:
         writer.in_rows(name, name)
@@ -53,6 +55,11 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
             writer.interpret(op)
     made.results.extend(writer.as_plain(name) for name in program.outputs)
     return made
+
+
+def _at(program: Program, isa: Isa, tolerance: float | None, shapes: Shapes) -> Plan:
+    """The plan for inputs of other shapes. ProgramError where the program does not take them."""
+    return plan(resized(program, shapes), isa, tolerance)
 
 
 def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:

@@ -16,6 +16,7 @@ from lighten.program.ir import Op, Program
 
 Array = np.ndarray[Any, Any]
 Emit = Callable[[str], Function]
+Shapes = tuple[tuple[int, ...], ...]  # of the inputs, in their order, without the batch
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Plan:
     """Steps in their order.
 
     `whole` names the values that hold whole numbers (as floats; the interpreter reads integers),
-    `chosen` the kernel of each convolution by op, `again` plans for another batch. `layouts` says
+    `chosen` the kernel of each convolution by op, `again` plans for another batch and `at` for
+    inputs of other shapes. `layouts` says
     how each value in memory lies (the program's names, and copies'), `views` which of those is read
     for a value in rows and by which steps, `results` what holds each output, `scratch` how many
     bytes a kernel wants for itself, `packed` holds weights in the order in which kernels read them.
@@ -65,6 +67,7 @@ class Plan:
     whole: frozenset[str] = frozenset()
     chosen: Mapping[str, choose.Choice] = field(default_factory=dict)
     again: Callable[[int], Plan] | None = None
+    at: Callable[[Shapes], Plan] | None = None
     steps: list[Step | Interpreted] = field(default_factory=list)
     layouts: dict[str, Blocked] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)

@@ -96,6 +96,7 @@ def lower(
         tuple(labels),
         origin,
         trace.integers,
+        tuple(draft.measured),
     )
     return fuse(program) if fused else drop_unused(program)
 
@@ -237,7 +238,7 @@ class Trace:
         firsts = (runs[0][0], runs[1][0]) if several else runs
         around = self.source_shapes(node) if rule is reshape else None
         layout, shape = located(firsts, flows, around)
-        step = Step(self.draft, name, arguments, shape, layout)
+        step = Step(self.draft, name, arguments, shape, layout, stated(node))
         result = rule(step)
         if not several:
             return settled(result, (layout, shape), runs[0].dtype)
@@ -283,6 +284,14 @@ def module_path(node: fx.Node) -> str:
         return str(node.target)
     stack = node.meta.get("nn_module_stack") or {}
     return next(reversed(stack.values()))[0] if stack else ""
+
+
+def stated(node: fx.Node) -> bool:
+    """Whether the node is a call of a module of torch's own, which states its numbers."""
+    stack = node.meta.get("nn_module_stack") or {}
+    kind = next(reversed(stack.values()))[1] if stack else ""
+    path = kind if isinstance(kind, str) else kind.__module__
+    return node.op == "call_module" or path.startswith("torch.nn.modules.")
 
 
 def function_name(node: fx.Node) -> str:

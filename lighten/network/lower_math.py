@@ -187,8 +187,10 @@ def variance(step: Step) -> Flow:
     centred = step.binary(x, step.reduce(x, "mean", axes, keepdims=True), "sub", x.shape)
     squares = step.unary(centred, "square")
     mean = step.reduce(squares, "mean", axes, bool(step["keepdim"]))
+    if free == count:
+        return mean
     factor = step.store("factor", np.float32(count / free))
-    return step.binary(mean, factor, "mul", mean.shape) if free != count else mean
+    return step.binary(step.measured(squares, mean), factor, "mul", mean.shape)
 
 
 def norm(step: Step) -> Flow:

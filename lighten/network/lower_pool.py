@@ -22,11 +22,11 @@ def pool(name: str, dims: int) -> Rule:
             raise Unsupported("its input has no batch dimension")
         if step.arguments.get("divisor_override"):
             raise Unsupported("a divisor is not supported")
-        kernel = spread(step["kernel_size"], dims)
+        kernel = stated = spread(step["kernel_size"], dims)
         strides, pads = spread(step["stride"], dims, kernel), spread(step["padding"], dims)
         if not any(pads) and math.prod(step.shape[1:]) == 1:  # one window: no wider than the input
             kernel = tuple(min(k, size) for k, size in zip(kernel, x.shape[1:], strict=True))
-        return _sliding(
+        y = _sliding(
             step,
             x,
             function=name,
@@ -37,6 +37,9 @@ def pool(name: str, dims: int) -> Rule:
             ceil=bool(step["ceil_mode"]),
             include_pad=bool(step.arguments.get("count_include_pad", False)),
         )
+        covers = any(k == size for k, size in zip(kernel, x.shape[1:], strict=True))
+        known = kernel == stated and (step.stated or any(pads) or not covers)
+        return y if known else step.measured(x, y)
 
     return rule
 
@@ -50,17 +53,17 @@ def adaptive(name: str, dims: int) -> Rule:
         x = step.flow("self", leading=True)
         new, old = step.shape[1:], x.shape[1:]
         if new == old:
-            return x
+            return step.measured(x, x)
         if any(a % b for a, b in zip(old, new, strict=True)):
             for axis in range(1, dims + 1):
                 x = uneven(step, x, axis, new[axis - 1], name)
-            return x
+            return step.measured(step.flow("self"), x)
         if math.prod(new) == 1:
             function_name = "mean" if name == "average" else name
             axes = range(len(x.shape) - dims, len(x.shape))
             return step.reduce(x, function_name, axes, keepdims=True)
         kernel = tuple(a // b for a, b in zip(old, new, strict=True))
-        return _sliding(step, x, function=name, kernel=kernel, strides=kernel)
+        return step.measured(x, _sliding(step, x, function=name, kernel=kernel, strides=kernel))
 
     return rule
 

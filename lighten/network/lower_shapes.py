@@ -12,6 +12,7 @@ import numpy as np
 from lighten.network.lower_step import Constant, Flow, Layout, Step, Unsupported
 
 END = 2**62  # torch writes "to the end" as the largest integer
+SCALES = ("scale_factors", "scales", "scales_d", "scales_h", "scales_w")
 
 
 def same(step: Step) -> Flow:
@@ -74,7 +75,9 @@ def slice_(step: Step) -> Flow:
     """x[start:end:step] along one dimension."""
     x = step.flow("self")
     start, stop = step["start"] or 0, END if step["end"] is None else step["end"]
-    return cut(step, x, x.axis(step["dim"]), start, stop, step["step"])
+    axis = x.axis(step["dim"])
+    y = cut(step, x, axis, start, stop, step["step"])
+    return step.measured(x, y) if x.shape[axis] <= stop < END else y
 
 
 def select(step: Step) -> Flow:
@@ -177,9 +180,10 @@ def pad(step: Step) -> Flow:
         begin, end = max(-begins[axis], 0), max(-ends[axis], 0)
         x = cut(step, x, axis, begin, x.shape[axis] - end)
     pads = tuple(max(amount, 0) for amount in (*begins, *ends))
-    if not any(pads):
-        return x
-    return step.emit("pad", [x.name], step.shape, pads=pads, value=float(step["value"] or 0.0))
+    y = x
+    if any(pads):
+        y = step.emit("pad", [x.name], step.shape, pads=pads, value=float(step["value"] or 0.0))
+    return y if step.stated else step.measured(x, y)
 
 
 def expand(step: Step) -> Flow:
@@ -218,9 +222,17 @@ def resize(mode: str) -> Any:
         settings: dict[str, Any] = {"size": step.shape[1:], "mode": mode}
         settings["align_corners"] = bool(step.arguments.get("align_corners", False))
         check_scale(step, x)
-        return step.emit("resize", [x.name], step.shape, **settings)
+        scaled = any(step.arguments.get(name) for name in SCALES)
+        known = scaled or (not step.stated and x.shape != step.shape and _seen(step))
+        y = step.emit("resize", [x.name], step.shape, **settings)
+        return y if known else step.measured(x, y)
 
     return rule
+
+
+def _seen(step: Step) -> bool:
+    """Whether some value has the size that is asked for: then that is what it follows."""
+    return any(value.shape[1:] == step.shape[1:] for value in step.draft.values.values())
 
 
 def check_scale(step: Step, x: Flow) -> None:

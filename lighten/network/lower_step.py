@@ -110,12 +110,16 @@ Operand = Flow | Constant
 
 @dataclass
 class Draft:
-    """The program under construction. Names are unique over ops, values and arrays."""
+    """The program under construction. Names are unique over ops, values and arrays.
+
+    `measured` names ops that hold at the example's size alone (`Program.measured`).
+    """
 
     ops: list[Op] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
     arrays: dict[str, Stored] = field(default_factory=dict)
     stored: dict[str, Tensor] = field(default_factory=dict)
+    measured: list[str] = field(default_factory=list)
 
     def unique(self, name: str) -> str:
         """`name`, or `name#2`, `name#3`, … where it is taken."""
@@ -155,7 +159,8 @@ class Step:
     """One node being lowered: what it reads and what it must give.
 
     `name` is the path its ops are named after. `shape` is the per-sample shape of the result
-    (the first where there are several), `layout` its batch.
+    (the first where there are several), `layout` its batch. `stated`: its numbers are those of a
+    module of torch's own; others may have been measured on the example.
     """
 
     draft: Draft
@@ -163,6 +168,7 @@ class Step:
     arguments: Mapping[str, Any]
     shape: tuple[int, ...]
     layout: Layout
+    stated: bool = False
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]
@@ -207,6 +213,11 @@ class Step:
         self.draft.values[name] = Value(sizes)
         self.draft.ops.append(Op(kind, name, tuple(inputs), (name,), attributes))
         return Flow(name, sizes, self.layout)
+
+    def measured(self, x: Flow, y: Flow) -> Flow:
+        """`y`, which was made of `x` with numbers that hold at this size alone."""
+        self.draft.measured.append(f"{self.name} at this size" if x.name == y.name else y.name)
+        return y
 
     def reshape(self, x: Flow, shape: Sequence[int]) -> Flow:
         """The same numbers in the same order, in another per-sample shape."""

@@ -3,6 +3,7 @@
 ir          Program, Op, Value, Stored      build      writing one down op by op
 spec        KINDS, check, infer             show       one op per line
 interpret   the reference, in NumPy         fuse       fewer ops, the same function
+resized     the same at other input shapes
 quantize    int8 after training             onnx_out   ONNX, float or QDQ int8
 cost        multiply-accumulates, stored numbers
 """
@@ -18,6 +19,7 @@ from lighten.program.quantize import (
     quantizable,
     quantization,
 )
+from lighten.program.resized import resized
 from lighten.program.show import show
 from lighten.program.spec import KINDS, check, infer
 
@@ -40,6 +42,7 @@ __all__ = [
     "quantizable",
     "quantization",
     "read_metadata",
+    "resized",
     "show",
     "to_onnx",
 ]

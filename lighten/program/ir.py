@@ -95,6 +95,8 @@ class Program:
     """A whole network, ready to run anywhere. Ops stand in an order in which they can run.
 
     `integers` names the inputs that arrive as whole numbers: token numbers, masks of 0 and 1.
+    `measured` names ops whose numbers hold at the inputs' shapes that they have here alone, and
+    what was measured where no op is left (adaptive pooling to the size that was there).
     """
 
     inputs: tuple[str, ...]
@@ -106,6 +108,7 @@ class Program:
     labels: tuple[str, ...] = ()
     origin: str = ""
     integers: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
 
     def changed(self, **fields: Any) -> Program:
         """The same program with some fields replaced."""

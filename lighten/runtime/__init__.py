@@ -35,6 +35,9 @@ class Model:
     several); calls may run at the same time. Each runs on so many `threads`, with the instructions
     of `isa`.
 
+    Inputs may have another size than the program states, where it takes that (`program.resized`):
+    the first call plans and compiles for it, and the sizes used last are kept.
+
     Where it was `found` compiled, the program is not even read until it is asked for.
     """
 
@@ -77,12 +80,12 @@ class Model:
         return () if self._found is not None else self.network.plan.interpreted
 
     def __call__(self, *inputs: Array) -> Any:
-        """Run once. InputError where the inputs do not fit."""
+        """Run once. InputError where the inputs do not fit, naming the op that stops them."""
         outputs = self._outputs(tuple(map(np.asarray, inputs)))
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _outputs(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        if self._found is not None:
+        if self._found is not None and not self._found.inputs.elsewhere(inputs):
             count = self._found.inputs.count(inputs)
             if count < self._found.many:
                 return self._found(inputs, count)
@@ -99,6 +102,9 @@ def load(path: str | os.PathLike[str], threads: int = 1, bf16: bool = False) -> 
 
     `bf16` lets it multiply in bfloat16 where that is faster: results are then off by up to a
     hundredth. InputError where the processor cannot.
+
+    It takes inputs of other sizes (images, sequences) where the network does, each compiled at its
+    first call; InputError names the op that does not take them.
 
     What is compiled is kept in the cache; the next process that loads the same file begins there.
 

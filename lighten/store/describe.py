@@ -29,6 +29,7 @@ def described(program: Program) -> tuple[dict[str, Json], list[Array]]:
         "inputs": list(program.inputs),
         "outputs": list(program.outputs),
         "integers": list(program.integers),
+        **({"measured": list(program.measured)} if program.measured else {}),
         "labels": list(program.labels),
         "origin": program.origin,
         "preprocess": {

@@ -35,6 +35,7 @@ from lighten.store.fields import (
 Json = Any
 Array = np.ndarray[Any, Any]
 TOP = tuple(field.name for field in fields_of(Program))
+LATER: dict[str, Json] = {"measured": []}  # what files may leave out
 SPARSITIES = {"dense": True, "blocks": True}
 MOST_BITS = 32
 # what shape rules end in where sizes make no sense together in a way they do not name
@@ -56,7 +57,7 @@ class Supply:
 
 def restored(form: Json, arrays: Sequence[Array]) -> Program:
     """The checked program of a structure. ArtifactError, naming the field, where it makes none."""
-    told = record(form, TOP, "The structure")
+    told = record(LATER | mapping(form, "The structure"), TOP, "The structure")
     supply = Supply(arrays)
     program = Program(
         inputs=texts(told["inputs"], "inputs"),
@@ -74,6 +75,7 @@ def restored(form: Json, arrays: Sequence[Array]) -> Program:
         labels=texts(told["labels"], "labels"),
         origin=text(told["origin"], "origin"),
         integers=texts(told["integers"], "integers"),
+        measured=texts(told["measured"], "measured"),
     )
     demand(not supply.left, f"{len(supply.left)} arrays are named by nothing")
     demand(len(set(program.inputs)) == len(program.inputs), "inputs has a name twice")
