@@ -225,10 +225,10 @@ def _reported(result: Result) -> Result:
 
 
 def check_backends(options: Options) -> None:
-    """Raise at once for a backend or reference that is unknown or not installed."""
+    """Raise at once for a backend or reference that is unknown, not installed or a peer."""
     backends.check_threads(options.threads)
     for name in {options.backend, options.reference} - {"auto"}:
-        backends.get(name)
+        backends.target(name)
 
 
 def space(graph: Graph, task: Task, criterion: str = criteria.DEFAULT) -> Space:

@@ -21,6 +21,7 @@ from lighten.program.ir import Program
 from lighten.subject import Subject
 
 Array = np.ndarray[Any, Any]
+Alike = tuple[dict[int, Executable], tuple[Array, ...]]  # row → what runs, on the same inputs
 SECONDS = 1.0  # of timing per network and backend
 
 
@@ -52,7 +53,7 @@ def evaluate(
 
 def _choose(subject: Subject, name: str) -> Backend:
     """The backend named; for "auto" the one the run was made for, else onnxruntime, else any."""
-    here = backends.available()
+    here = backends.targets()
     if name == "auto":
         wanted = (subject.prefers, "onnxruntime", *here)
         name = next((w for w in wanted if w in here), "onnxruntime")
@@ -73,27 +74,30 @@ def _in_bf16(name: str) -> Backend:
 
 def bench(
     subjects: Sequence[Subject],
-    backend: str = "all",
+    backend: str = "auto",
     batches: Sequence[int] = (1,),
     threads: Sequence[int] = (1,),
     progress: Progress = silent,
     bf16: bool = False,
 ) -> list[dict[str, Any]]:
-    """Latency of every network in every backend, in alternation; one row each. With `bf16`, also in
-    our engine multiplying in bfloat16.
+    """Latency of every network in a backend, in alternation; one row each. "auto" stands for every
+    backend here but those that are only measured against, "all" for these, too. With `bf16`, also
+    in our engine multiplying in bfloat16.
 
     A network a backend cannot run has the reason in its row.
     """
     for count in threads:
         backends.check_threads(count)
-    names = backends.available() if backend in ("all", "auto") else (backend,)
-    chosen = [backends.get(name) for name in names]
+    several = {"all": backends.available(), "auto": backends.targets()}
+    chosen = [backends.get(name) for name in several.get(backend, (backend,))]
     chosen += [_in_bf16(backend)] if bf16 else []
     rows: list[dict[str, Any]] = []
     settings = [(batch, count) for batch in batches for count in threads]
     for done, (batch, count) in enumerate(settings):
+        found, runs = _compiled(subjects, chosen, (batch, count), progress)
         progress("timing", done, len(settings))
-        rows += _side_by_side(subjects, chosen, batch, count)
+        _time_(found, runs)
+        rows += found
     progress("timing", len(settings), len(settings))
     return rows
 
@@ -157,20 +161,20 @@ def tune(
     return timed, len(list(tuning.unknown(program, isa)))
 
 
-def _side_by_side(
-    subjects: Sequence[Subject], chosen: Sequence[Backend], batch: int, threads: int
-) -> list[dict[str, Any]]:
+def _compiled(
+    subjects: Sequence[Subject], chosen: Sequence[Backend], at: tuple[int, int], progress: Progress
+) -> tuple[list[dict[str, Any]], list[Alike]]:
+    """A row for every network and backend, at a batch size and a number of threads, and what runs
+    by the shapes of its inputs. Each has run once, which is when some compile.
+    """
+    batch, threads = at
     rows: list[dict[str, Any]] = []
-    by_shape: dict[Any, tuple[dict[int, Executable], tuple[Array, ...]]] = {}
-    for subject in subjects:
+    by_shape: dict[Any, Alike] = {}
+    for done, subject in enumerate(subjects):
         for backend in chosen:
-            row: dict[str, Any] = {
-                "network": subject.name,
-                "backend": backend.name,
-                "batch": batch,
-                "threads": threads,
-                "latency_ms": None,
-            }
+            progress(f"compiling for {backend.name}", done, len(subjects))
+            row: dict[str, Any] = {"network": subject.name, "backend": backend.name}
+            row |= {"batch": batch, "threads": threads, "latency_ms": None}
             rows.append(row)
             try:
                 inputs = subject.inputs(batch)
@@ -181,7 +185,12 @@ def _side_by_side(
                 continue
             shape = tuple(x.shape for x in inputs)
             by_shape.setdefault(shape, ({}, inputs))[0][len(rows) - 1] = run
-    for runs, inputs in by_shape.values():
+    return rows, list(by_shape.values())
+
+
+def _time_(rows: Sequence[dict[str, Any]], alike: Sequence[Alike]) -> None:
+    """Time what runs and write it into its rows."""
+    for runs, inputs in alike:
         timings = latency.interleave({str(i): run for i, run in runs.items()}, inputs, SECONDS)
         fastest = min(runs, key=lambda i: timings.latency(str(i)).median_ms)
         for i in runs:
@@ -191,7 +200,6 @@ def _side_by_side(
                 latency_spread_ms=found.spread_ms,
                 ratio=timings.ratio(str(i), to=str(fastest)).value,
             )
-    return rows
 
 
 def analyze(
@@ -254,8 +262,8 @@ def doctor() -> dict[str, Any]:
     device = {k: _short(v) for k, v in probe.probe().as_dict().items() if v not in ("", 0.0, [])}
     states = {}
     for name, row in backends.TABLE.items():
-        here = name in backends.available()
-        states[name] = "ready" if here else f"pip install 'lighten[{row.extra}]'"
+        ready = "ready where a C++ compiler is" if row.peer else "ready"
+        states[name] = ready if backends.installed(name) else f"pip install 'lighten[{row.extra}]'"
     return {
         "device": device,
         "versions": installed.versions(),

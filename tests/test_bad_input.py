@@ -250,6 +250,8 @@ def test_a_pickle_that_runs_code_is_refused(refused: Any, tmp_path: Path) -> Non
     ({"drop": "nan"}, ["drop"]),
     ({"backend": "onnxruntim"}, ["onnxruntime", "'onnxruntim'"]),
     ({"reference": "tensorrt"}, ["eager", "'tensorrt'"]),
+    ({"backend": "torch.compile"}, ["only measured against", "Choose one of eager", "bench"]),
+    ({"reference": "torch.compile"}, ["only measured against", "Choose one of eager", "bench"]),
 ])  # fmt: skip
 def test_what_cannot_be_meant(refused: Any, change: dict[str, Any], words: list[str]) -> None:
     refused(compress(**change), *words)

@@ -20,11 +20,9 @@ from lighten.kernels.shapes import Conv, Window
 from lighten.kernels.spectrum import Spectrum
 from lighten.program.reference.elementwise import FUNCTIONS as MEANINGS
 from tests.test_emit import HERE
-from tests.test_kernels import rounding, run
+from tests.test_kernels import bound, run
 
 QUICK, MANY = 12, 600
-# max |y − y64| / max |y64|, where it is not the plain sum's
-ERRORS = {"fft": 5e-6, **dict.fromkeys(("winograd", "winograd_line", "split"), 3e-5)}
 
 
 def window(rng: random.Random) -> Window:
@@ -133,7 +131,7 @@ def holds(draw: Callable[[random.Random, Isa], Conv], seed: int, name: str) -> s
         framed = replace(conv, source=conv.source.with_halo(choice.halo))
         y = run(framed, choice, isa, given)
         error = np.abs(conv.target.unpack(y) - wanted).max() / max(np.abs(wanted).max(), 0.1)
-        assert error < ERRORS.get(choice.name.split()[0], rounding(conv)), (seed, choice, error)
+        assert error < bound(conv, choice), (seed, choice, error)
         conv.target.inside(y)[...] = 0
         assert not y.any(), "the halo must stay zero"
     return {choice.name.split()[0] for choice in options}

@@ -13,15 +13,22 @@ from lighten.errors import InputError, MissingExtra
 
 
 class Row(NamedTuple):
-    """Where a backend's class is, the package it runs on, and the extra that brings it."""
+    """Where a backend's class is, the package it runs on, and the extra that brings it.
+
+    A `peer` is there to be measured against: "auto" and `compress` pass it over.
+    """
 
     where: str
     package: str
     extra: str
+    peer: bool = False
 
 
 TABLE: dict[str, Row] = {
     "eager": Row("lighten.backends.eager:Eager", "torch", "train"),
+    "torch.compile": Row(
+        "lighten.backends.torch_compile:TorchCompile", "torch", "train", peer=True
+    ),
     "onnxruntime": Row("lighten.backends.onnxruntime:OnnxRuntime", "onnxruntime", "onnx"),
     "openvino": Row("lighten.backends.openvino:OpenVino", "openvino", "openvino"),
     "native": Row("lighten.backends.native:Native", "llvmlite", ""),
@@ -36,6 +43,11 @@ def installed(name: str) -> bool:
 def available() -> tuple[str, ...]:
     """The backends that can be used here, in the table's order."""
     return tuple(name for name in TABLE if installed(name))
+
+
+def targets() -> tuple[str, ...]:
+    """Those of them that "auto" chooses from: all but peers."""
+    return tuple(name for name in available() if not TABLE[name].peer)
 
 
 def check_threads(threads: int) -> None:
@@ -68,4 +80,21 @@ def get(name: str) -> Backend:
         )
     module, _, attribute = row.where.partition(":")
     backend: Backend = getattr(import_module(module), attribute)()
+    return backend
+
+
+def target(name: str) -> Backend:
+    """The backend of that name, to compress for. Raises what `get` does, and `InputError` for a
+    peer.
+
+    >>> target("native").name
+    'native'
+    """
+    backend = get(name)
+    if TABLE[name].peer:
+        raise InputError(
+            f"{name} is only measured against: no file ships in it, and it takes up to minutes to "
+            "compile a network.",
+            f"Choose one of {', '.join(targets())}; lighten bench --backend all times it, too.",
+        )
     return backend

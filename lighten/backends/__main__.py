@@ -7,4 +7,4 @@ from lighten.backends import TABLE, installed
 if __name__ == "__main__":
     for name, row in TABLE.items():
         got = version(row.package) if installed(name) else f"pip install 'lighten[{row.extra}]'"
-        print(f"{name:12} {row.package:12} {got}")
+        print(f"{name:14} {row.package:12} {got}")

@@ -113,7 +113,7 @@ class Interpreted:
     def activations(self, *inputs: Array, keep: Collection[str]) -> dict[str, Array]:
         """The values named in `keep`, `[n, …]` each, as real numbers."""
         with torch.inference_mode(), on_threads(self.threads):
-            found = self._run(self._arrived(inputs), set(keep))
+            found = self.run(self.arrived(inputs), keep)
         return {name: found[name].numpy() for name in keep}
 
     def profile(self, inputs: Sequence[Array], runs: int = 50) -> dict[str, float]:
@@ -121,10 +121,10 @@ class Interpreted:
         taken: dict[str, list[float]] = {line.op.name: [] for line in self._lines}
         with torch.inference_mode(), on_threads(self.threads):
             for _ in range(runs):
-                self._run(self._arrived(inputs), set(), taken)
+                self.run(self.arrived(inputs), (), taken)
         return {name: float(np.median(times)) for name, times in taken.items()}
 
-    def _arrived(self, inputs: Sequence[Array]) -> dict[str, Tensor]:
+    def arrived(self, inputs: Sequence[Array]) -> dict[str, Tensor]:
         """Inputs as tensors, checked against the program and rounded to their formats."""
         names = self.program.inputs
         if len(inputs) != len(names):
@@ -139,12 +139,15 @@ class Interpreted:
             tensors[name] = _rounded(torch.from_numpy(np.ascontiguousarray(x, dtype)), rounding)
         return tensors
 
-    def _run(
+    def run(
         self,
         flowing: dict[str, Tensor],
-        keep: set[str],
+        keep: Collection[str],
         taken: dict[str, list[float]] | None = None,
     ) -> dict[str, Tensor]:
+        """The values named in `keep`, from those in `flowing`, which is used up; `taken` is given
+        each op's milliseconds.
+        """
         kept = {name: x for name, x in flowing.items() if name in keep}
         for line in self._lines:
             began = perf_counter()

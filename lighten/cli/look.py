@@ -51,7 +51,7 @@ def evaluate(
 def bench(
     models: Models,
     weights: opt.Weights = None,
-    backend: Annotated[str, typer.Option("--backend", help="all, or one backend's name")] = "all",
+    backend: opt.Timed = "auto",
     batch: Annotated[str, typer.Option("--batch", help="samples per call, such as 1,32")] = "1",
     threads: Annotated[str, typer.Option("--threads", help="CPU threads, such as 1,2")] = "1",
     data: Annotated[str | None, typer.Option("--data", help="gives the input's shape")] = None,
@@ -60,7 +60,8 @@ def bench(
     bf16: opt.Bf16 = False,
     json: opt.JsonFile = None,
 ) -> None:
-    """Time networks side by side, in alternation, on every backend here.
+    """Time networks side by side, in alternation, on every backend here that they can be compressed
+    for; with --backend all, beside torch.compile, too.
 
     Example: [bold]lighten bench zoo:resnet20 out/resnet20 --batch 1,32[/]
     """

@@ -37,6 +37,14 @@ BatchSize = Annotated[int, typer.Option("--batch", min=1, help="samples per call
 Backend = Annotated[
     str, typer.Option("--backend", help="auto, eager, onnxruntime, openvino, native")
 ]
+Timed = Annotated[
+    str,
+    typer.Option(
+        "--backend",
+        help="auto: every backend but torch.compile, which compiles for up to minutes; all: with "
+        "it; or one's name",
+    ),
+]
 Bf16 = Annotated[
     bool,
     typer.Option("--bf16", help="let our engine multiply in bfloat16, which changes results"),

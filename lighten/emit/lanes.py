@@ -64,11 +64,6 @@ def largest(f: Function, value: Value) -> Value:
     return _reduced(f, value, "fmax", "")
 
 
-def smallest(f: Function, value: Value) -> Value:
-    """The smallest of all lanes; NaN is passed over."""
-    return _reduced(f, value, "fmin", "")
-
-
 def _reduced(f: Function, value: Value, how: str, start: str) -> Value:
     kind = value.type
     name = f"@llvm.vector.reduce.{how}.{kind.suffix}"

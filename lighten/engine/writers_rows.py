@@ -217,8 +217,6 @@ def _layer_norm(w: Writer, op: Op) -> bool:
 
 
 def _reduce(w: Writer, op: Op) -> bool:
-    if op["function"] not in reduce.FIRST:
-        return False
     source = w.view(op.inputs[0])
     axes = range(len(source.steps.shape))
     gone = sorted((axis for axis in axes if axis in op["axes"]), key=_far(source.steps))

@@ -113,14 +113,18 @@ def emit(name: str, op: Linear, schedule: Schedule, isa: Isa) -> Function:
     full, left = divmod(count, schedule.rows)
     parts = math.ceil(count / schedule.rows / part)
 
-    def soon(start: Value, row: Index) -> Ahead | None:
-        """A tile's share of the next panel, asked for while this one is multiplied."""
+    def soon(start: Value, row: Index, first: Index) -> Ahead | None:
+        """A tile's share of the next panel, asked for while this one is multiplied; `first` is the
+        first of the tiles that pass by both.
+        """
         if count < schedule.rows or not isinstance(row, Value):
             return None
         lines = math.ceil(size / LINE / part / rounds(channels))
-        return Ahead(start + (row // schedule.rows) * (lines * LINE * rounds(channels)), lines)
+        turn = row // schedule.rows
+        turn = turn - first if parts > 1 else turn
+        return Ahead(start + turn * (lines * LINE * rounds(channels)), lines)
 
-    def tile(n: Index, row: Index, g: Value, shape: tuple[int, int]) -> None:
+    def tile(n: Index, row: Index, g: Value, shape: tuple[int, int], first: Index = 0) -> None:
         rows, width = shape
         blocks = math.ceil(width / isa.lanes)
         start, weights = f["b"] + g * (4 * panel), f["w"] + g * size
@@ -128,12 +132,13 @@ def emit(name: str, op: Linear, schedule: Schedule, isa: Isa) -> Function:
         down, step = (4 * stride for stride in op.source.strides)
         a = Rows(row_at(f["x"], op.source, n, row), down, step)
         b = Columns(weights, 4 * panel, blocks, blocks * isa.lanes, op.paired)
-        sums = products(f, a, b, channels, bias * rows, soon(weights + size, row))
+        sums = products(f, a, b, channels, bias * rows, soon(weights + size, row, first))
         finish(f, op, sums, (n, row, g * panel), width)
 
     def sample(n: Value, r: Value, g: Value, width: int) -> None:
-        most = f.least(r * part + part, full) if parts > 1 else full
-        f.loop(r * part, most, lambda t, _: tile(n, t * schedule.rows, g, (schedule.rows, width)))
+        first, shape = r * part, (schedule.rows, width)
+        most = f.least(first + part, full) if parts > 1 else full
+        f.loop(first, most, lambda t, _: tile(n, t * schedule.rows, g, shape, first))
         if left:  # after the last part
             f.loop(parts - 1, r + 1, lambda r, _: tile(n, full * schedule.rows, g, (left, width)))
 

@@ -1,8 +1,8 @@
-"""Sums, means and extremes over axes of a tensor that lies in rows.
+"""Sums, means and maxima over axes of a tensor that lies in rows.
 
 reference, one sample:
     for every index of the axes that stay:
-        y[index] = Σ or max or min over the others of x, times `scale`
+        y[index] = Σ or max over the others of x, times `scale`
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from lighten.kernels import share
 from lighten.kernels.strided import Strided
 from lighten.kernels.walk import Fold, Pointers, along, folded, start
 
-FIRST = {"sum": 0.0, "mean": 0.0, "max": float("-inf"), "min": float("inf")}
+FIRST = {"sum": 0.0, "mean": 0.0, "max": float("-inf")}
 LAST: dict[str, Callable[[Function, Value], Value]] = {
     "sum": lanes.total,
     "mean": lanes.total,
     "max": lanes.largest,
-    "min": lanes.smallest,
 }
 
 
@@ -66,10 +65,9 @@ def emit(name: str, op: Reduce, isa: Isa) -> Function:
 
 
 def _fold(f: Function, function: str) -> Fold:
-    if function in ("sum", "mean"):
-        return lambda a, b: a + b
-    name = "maximum" if function == "max" else "minimum"
-    return lambda a, b: f.call(name, a, b)
+    if function == "max":
+        return lambda a, b: f.call("maximum", a, b)
+    return lambda a, b: a + b
 
 
 def _gone(

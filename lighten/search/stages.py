@@ -70,7 +70,7 @@ def workbench(
     graph: Graph, task: Task, options: Options, folder: RunFolder, progress: Progress
 ) -> Workbench:
     """The workbench, with the backend chosen: for "auto" the fastest measured, int8 or fp32."""
-    reference = backends.get(options.reference)
+    reference = backends.target(options.reference)
     candidates = choose_backend(options.backend)
     bench = Workbench(graph, task, options, folder, progress, candidates[0], reference)
     if len(candidates) == 1:

@@ -269,5 +269,5 @@ def _plain(measured: Latency) -> list[float]:
 
 
 def choose_backend(name: str) -> list[Backend]:
-    """The backends to choose among: the one named, or for "auto" all that are installed."""
-    return [backends.get(row) for row in (backends.available() if name == "auto" else (name,))]
+    """The backends to choose among: the one named, or for "auto" all that are targets here."""
+    return [backends.target(row) for row in (backends.targets() if name == "auto" else (name,))]
