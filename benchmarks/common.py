@@ -134,10 +134,12 @@ def publish(
     text: str,
     *,
     summed_up: bool = True,
+    part: str = "",
 ) -> None:
     """Print the table, write the rows, and replace the script's section of RESULTS.md.
 
-    The rows stand below the table in words where they are to be `summed_up`.
+    The rows stand below the table in words where they are to be `summed_up`. What the options in
+    `part` ask for has a section of its own.
     """
     lines = "\n".join(summary_line(found) for found in rows)
     text = "\n\n".join([text, *([lines] if summed_up else []), machine(args.threads)])
@@ -147,14 +149,15 @@ def publish(
 
         write_json(args.json, list(rows))
     if args.write and not args.quick:
-        write_section(RESULTS, script, f"{text}\n\nAgain: `{again(script, args)}`")
+        name, command = " ".join([script, *part.split()]), again(script, args, part)
+        write_section(RESULTS, name, f"{text}\n\nAgain: `{command}`")
 
 
-def again(script: str, args: argparse.Namespace) -> str:
+def again(script: str, args: argparse.Namespace, part: str = "") -> str:
     """The command that measures this table anew."""
     listed = list(_listed(args.threads))
     threads = f" --threads {' '.join(map(str, listed))}" if listed != [1] else ""
-    return f"python benchmarks/{script}.py{threads} --write"
+    return f"python benchmarks/{script}.py{threads}{f' {part}' if part else ''} --write"
 
 
 def write_section(path: Path, name: str, text: str) -> None:

@@ -15,7 +15,7 @@ from lighten.engine import choose
 from lighten.engine.arena import Arena, Arenas, Calls, Held, Room
 from lighten.engine.bounds import entry
 from lighten.engine.entry import Entry
-from lighten.engine.memory import aligned, offsets, rounded
+from lighten.engine.memory import joined, offsets
 from lighten.engine.sizes import Sizes
 from lighten.engine.steps import Interpreted, Plan, Shapes, Step
 from lighten.engine.waits import waits
@@ -50,7 +50,7 @@ class Network:
         wanted = {name: size * threads for name, size in plan.scratch.items()}
         self._scratch_at, self.scratch_bytes = offsets(wanted, lives)
         self._arenas = Arenas(self._room())
-        self._weights, self._packed = _blob(plan.packed)
+        self._weights, self._packed = joined(plan.packed)
         self._segments = _segments(plan.steps)
         kernels, entries = self.functions() if compiled else ([], {})
         self._names = list(entries)
@@ -270,22 +270,6 @@ def _segments(steps: Sequence[Step | Interpreted]) -> list[list[Step] | Interpre
         else:
             found.append([step])
     return found
-
-
-def _blob(packed: dict[str, Array]) -> tuple[Array, dict[str, int]]:
-    """All packed weights in one block of memory, and where each begins. What was given is then
-    views of the block: no weight is held twice.
-    """
-    places, size = {}, 0
-    for name, array in packed.items():
-        places[name] = size
-        size += rounded(array.nbytes)
-    held = aligned(size)
-    for name, array in packed.items():
-        there = held[places[name] : places[name] + array.nbytes]
-        there[...] = array.reshape(-1).view(np.uint8)
-        packed[name] = there.view(array.dtype).reshape(array.shape)
-    return held, places
 
 
 def _lives(plan: Plan) -> dict[str, tuple[int, int]]:

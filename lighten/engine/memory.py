@@ -29,6 +29,22 @@ def rounded(size: int) -> int:
     return -(-size // LINE) * LINE
 
 
+def joined(arrays: dict[str, Array]) -> tuple[Array, dict[str, int]]:
+    """All arrays in one block of memory, and where each begins. What was given is then views of
+    the block: nothing is held twice.
+    """
+    places, size = {}, 0
+    for name, array in arrays.items():
+        places[name] = size
+        size += rounded(array.nbytes)
+    held = aligned(size)
+    for name, array in arrays.items():
+        there = held[places[name] : places[name] + array.nbytes]
+        there[...] = array.reshape(-1).view(np.uint8)
+        arrays[name] = there.view(array.dtype).reshape(array.shape)
+    return held, places
+
+
 def offsets(
     sizes: Mapping[str, int], lives: Mapping[str, tuple[int, int]]
 ) -> tuple[dict[str, int], int]:

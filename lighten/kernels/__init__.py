@@ -6,7 +6,7 @@ functions  functions of one number             finish     what is done to a sum 
 direct · indirect · winograd · winograd_line · strassen · fft · depthwise · permuted · grouped ·
 split      the convolutions, behind one set of functions:
            accepts, schedules, halo, workspace, cycles, pack, emit
-fourier · spectrum · fft_tile · products       what fft, winograd and strassen are made of
+fourier · spectrum · fft_tile · products · quarters   what fft, winograd and strassen are made of
 transposed                                     a transposed convolution as one of these
 pool · pointwise · moves · spatial · resize · group_norm                 other ops on images
 volumes · im2col · volume_pool                 planar values of any number of axes

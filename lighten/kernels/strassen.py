@@ -8,10 +8,7 @@ T is made of the weights once, in float64. A step takes an even number of rows o
 
     1  A, pixel by pixel   → S[sum][channel block][pixel][lane]: four sums; three are parts of A
     2  for every group of filters, product after product: in registers as in `direct`, beginning
-       with what they are added to, so that no sum of products takes a pass of its own:
-
-       0:        P0 → p        2:  p + P2 → p      4:  p + q + P4 → C12     6:  p + P6 → C21
-       1:    p + P1 → C11      3:      P3 → q      5:  p + P5 → p, p + q → C22
+       with what they are added to, so that no sum of products takes a pass of its own (`quarters`)
 
 p and q hold a group of filters of half the pixels. Bias, residual and activation join on the way to
 y. Threads take steps; those that do not come out even they do together, pixels of 1, groups of 2.
@@ -20,39 +17,25 @@ y. Threads take steps; those that do not come out even they do together, pixels 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lighten.algebra.bilinear import Bilinear
-from lighten.algebra.straight_line import StraightLine, run
-from lighten.algebra.straight_line import schedule as straight_line
-from lighten.algebra.strassen import strassen
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import costs, framed, share
 from lighten.kernels.block import LINE, even, tallest
 from lighten.kernels.finish import finish, pixel
 from lighten.kernels.products import blocked
+from lighten.kernels.quarters import PIPELINE, algorithm, combine, packed, sums_of
 from lighten.kernels.shapes import Conv, Window
 from lighten.kernels.share import Team
 
 Array = np.ndarray[Any, Any]
 FILTERS = (4, 3, 2, 1)
 CACHES = (3 << 17, 1 << 21)  # bytes of A and S that one step may take
-# by product: what it is added to, where the sum is kept, which quarter of y (half of the pixels, of
-# the filters) it is a result for, once something else is added to it, too
-PIPELINE: Sequence[tuple[str, str, tuple[int, int] | None, str]] = (
-    ("", "p", None, ""),
-    ("p", "", (0, 0), ""),
-    ("p", "p", None, ""),
-    ("", "q", None, ""),
-    ("pq", "", (0, 1), ""),
-    ("p", "p", (1, 1), "q"),
-    ("p", "", (1, 0), ""),
-)
 
 
 @dataclass(frozen=True)
@@ -62,13 +45,6 @@ class Schedule:
     blocks: int
     columns: int
     rows: int
-
-
-@cache
-def algorithm() -> tuple[Bilinear, StraightLine]:
-    """The algorithm, and how its sums of A are computed."""
-    made = strassen()
-    return made, straight_line(made.left)
 
 
 def accepts(conv: Conv, isa: Isa) -> bool:
@@ -140,12 +116,7 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
     (filters, channels), n = weight.shape[:2], conv.target.blocks * conv.target.lanes
     wide = np.zeros((channels, n), np.float64)
     wide[:, :filters] = weight.reshape(filters, channels).T
-    quarters = wide.reshape(2, channels // 2, 2, n // 2).transpose(0, 2, 1, 3)
-    right = np.array(algorithm()[0].right, np.float64)
-    made = np.tensordot(right, quarters.reshape(4, channels // 2, n // 2), 1)
-    group = schedule.blocks * conv.target.lanes
-    split = made.reshape(len(right), channels // 2, -1, group).transpose(2, 0, 1, 3)
-    return np.ascontiguousarray(split, np.float32)
+    return packed(wide, schedule.blocks * conv.target.lanes)
 
 
 @dataclass(frozen=True)
@@ -196,41 +167,6 @@ def _add(f: Function, conv: Conv, schedule: Schedule, step: Step) -> None:
         f.loop(0, source.width, one)
 
     share.each(f, (half, schedule.rows), row, step.team)
-
-
-def sums_of(f: Function, line: StraightLine, quarters: Tile) -> list[tuple[int, Value]]:
-    """The sums of quarters by their number in S."""
-    found = run(line, quarters, lambda factor: f.constant(float(factor), f.lane), f.fma)
-    pairs = zip(line.outputs, found, strict=True)
-    return [(output - line.inputs, value) for output, value in pairs if output >= line.inputs]
-
-
-def combine(
-    f: Function,
-    number: int,
-    held: Mapping[str, Value],
-    multiply: Callable[[Tile], Tile],
-    finish: Callable[[int, int, Tile], None],
-    size: int,
-) -> None:
-    """A tile of product `number`: a row of `PIPELINE`. `multiply` adds the product to a tile of so
-    many registers, `finish` stores a result in its quarter; `held` says where it lies in p and q.
-    """
-    reads, keep, quarter, also = PIPELINE[number]
-
-    def load(name: str) -> Tile:
-        return [f.load(held[name], f.lane, at * f.lane.bytes) for at in range(size)]
-
-    sums = load(reads[0]) if reads else [f.zero(f.lane)] * size
-    for name in reads[1:]:
-        sums = [x + y for x, y in zip(sums, load(name), strict=True)]
-    sums = multiply(sums)
-    for at, value in enumerate(sums if keep else ()):
-        f.store(value, held[keep], at * f.lane.bytes)
-    if also:
-        sums = [x + y for x, y in zip(sums, load(also), strict=True)]
-    if quarter:
-        finish(*quarter, sums)
 
 
 def _multiply(f: Function, conv: Conv, schedule: Schedule, step: Step, g: Index) -> None:

@@ -6,7 +6,7 @@ The rows of a sample fall into halves, channels and filters too. Of an odd numbe
 the middle is in both halves. A step takes some samples:
 
     1  x, row by row       → S[sample][sum][row][channel]: four sums; three are parts of x
-    2  for every group of filters and every sample: product after product, as in `strassen`
+    2  for every group of filters and every sample: product after product (`quarters`)
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import share
 from lighten.kernels.block import LINE, Ahead, Columns, Rows, even, products, rounds, tallest
 from lighten.kernels.linear import Linear, finish, row_at
+from lighten.kernels.quarters import PIPELINE, algorithm, combine, packed, sums_of
 from lighten.kernels.share import Team
-from lighten.kernels.strassen import PIPELINE, algorithm, combine, sums_of
 
 Array = np.ndarray[Any, Any]
 FILTERS = (2, 4, 3, 1)  # registers of filters in a block, the best first
@@ -76,12 +76,7 @@ def _held(op: Linear, schedule: Schedule, isa: Isa) -> int:
 
 def pack(weight: Array, schedule: Schedule, isa: Isa) -> Array:
     """`[filters, channels]` as sums of quarters `[group of filters, product, channel, filter]`."""
-    filters, channels = weight.shape
-    quarters = weight.T.astype(np.float64).reshape(2, channels // 2, 2, filters // 2)
-    flat = quarters.transpose(0, 2, 1, 3).reshape(4, channels // 2, filters // 2)
-    made = np.tensordot(np.array(algorithm()[0].right, np.float64), flat, 1)
-    split = made.reshape(len(made), channels // 2, -1, schedule.blocks * isa.lanes)
-    return np.ascontiguousarray(split.transpose(2, 0, 1, 3), np.float32)
+    return packed(weight.T.astype(np.float64), schedule.blocks * isa.lanes)
 
 
 @dataclass(frozen=True)
