@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,3 +247,48 @@ def test_truth_choice_and_places_that_flow(name: str) -> None:
         backends.get(name).compile(program)(*given), interpret(program, *given), strict=True
     ):
         assert np.allclose(found, wanted, atol=1e-6)
+
+
+PINNED_FIRST = """
+import os, time
+import numpy as np
+from lighten import backends
+from tests.test_backends import wide
+
+x, program = np.zeros((1, 64, 56, 56), np.float32), wide()
+one, cores = backends.get("openvino").compile(program, 1), os.sched_getaffinity(0)
+os.sched_setaffinity(0, {min(cores)})
+one(x)
+os.sched_setaffinity(0, cores)
+two, end = backends.get("openvino").compile(program, 2), time.monotonic() + 30
+
+def ticks():
+    found = []
+    for thread in os.listdir("/proc/self/task"):
+        fields = open(f"/proc/self/task/{thread}/stat").read().rpartition(")")[2].split()
+        found.append(int(fields[11]))
+    return sorted(found)
+
+before = ticks()
+while ticks()[-2] < before[-2] + 5 and time.monotonic() < end:
+    two(x)
+print(ticks()[-2] - before[-2])
+"""
+
+
+def wide() -> Program:
+    """A convolution that two threads share."""
+    b = Builder()
+    x = b.input("x", (64, 56, 56))
+    weight = b.store("w", np.ones((64, 64, 3, 3), np.float32))
+    sliding = {"strides": (1, 1), "pads": (1,) * 4, "dilations": (1, 1), "groups": 1}
+    return b.finish(b.op("conv", x, weight, name="conv", **sliding))
+
+
+def test_openvino_has_two_threads_though_it_was_first_called_on_one_core() -> None:
+    pytest.importorskip("openvino")
+    if not Path("/proc/self/task").is_dir() or len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs /proc and two cores")
+    command = [sys.executable, "-c", PINNED_FIRST]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert int(done.stdout) >= 5
