@@ -33,7 +33,8 @@ from lighten.program.ir import Op, Program
 Array = np.ndarray[Any, Any]
 
 HEAVY, SMALL = 1 << 18, 1 << 10  # bytes of weights, pixels
-KEPT = 8 << 20  # bytes of a network's weights that the last cache may keep until the next call
+KEPT = 2 << 20  # bytes of a network's weights, up to four times as many transformed, that may
+# still be in the last cache when the next call comes
 MANY, FEWEST = 16, 4  # samples that stand for a larger batch, and the smallest of such batches
 KERNELS: Sequence[Any] = (
     *(depthwise, permuted, grouped, split, direct, indirect, direct_pairs),

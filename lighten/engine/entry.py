@@ -24,6 +24,19 @@ class Entry:
     shapes: Sequence[tuple[int, ...]]
     bounds: Mapping[int, int] = field(default_factory=dict)
 
+    def usual(self, inputs: Sequence[Array]) -> int:
+        """How many samples these are, where their shapes are the expected ones and nothing else is
+        to be looked at; 0 where they need a closer look.
+        """
+        if self.bounds or len(inputs) != len(self.shapes):
+            return 0
+        counts = inputs[0].shape[:1]
+        for x, shape in zip(inputs, self.shapes, strict=True):
+            found = x.shape
+            if found[1:] != shape or found[:1] != counts:
+                return 0
+        return counts[0] if counts else 0
+
     def elsewhere(self, inputs: Sequence[Array]) -> tuple[tuple[int, ...], ...]:
         """The shapes of samples, where they are others of as many axes; nothing where not."""
         found = tuple(x.shape[1:] for x in inputs)

@@ -66,9 +66,11 @@ class Network:
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
         """Run once: arrays `[n, …]` in the program's order. InputError where they do not fit."""
         inputs = tuple(map(np.asarray, inputs))
-        if (other := self._sized(inputs)) is not self:
-            return other(*inputs)
-        count = self._inputs.count(inputs)
+        count = self._inputs.usual(inputs)
+        if not count:
+            if (other := self._sized(inputs)) is not self:
+                return other(*inputs)
+            count = self._inputs.count(inputs)
         if (other := self._best(count)) is not self:
             return other(*inputs)
         arena = self._arenas.take(count)

@@ -22,7 +22,7 @@ CACHE = 1 << 19  # bytes that V and M of one step may take
 NEAREST, FEW = 40 << 10, 8  # the same of the nearest cache, and tiles that are worth a step
 ENOUGH = 32  # tiles in half of the rows that fill the register blocks as well as all do
 MANY = 32  # tiles for which large weights are read once
-OFFERED = 16
+OFFERED = 16  # schedules of one convolution, to be timed
 AGAIN, BESIDE = 32, 0.3  # bytes a cycle from the second cache; the share of reading not hidden
 
 Size = tuple[int, int]  # down and along

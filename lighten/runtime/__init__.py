@@ -85,9 +85,12 @@ class Model:
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _outputs(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        if self._found is not None and not self._found.inputs.elsewhere(inputs):
-            count = self._found.inputs.count(inputs)
-            if count < self._found.many:
+        if self._found is not None:
+            asked = self._found.inputs
+            count = asked.usual(inputs)
+            if not count and not asked.elsewhere(inputs):
+                count = asked.count(inputs)
+            if 0 < count < self._found.many:
                 return self._found(inputs, count)
         return (self._network or self.network)(*inputs)
 
