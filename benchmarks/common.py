@@ -138,8 +138,8 @@ def publish(
 ) -> None:
     """Print the table, write the rows, and replace the script's section of RESULTS.md.
 
-    The rows stand below the table in words where they are to be `summed_up`. What the options in
-    `part` ask for has a section of its own.
+    The rows stand below the table in words where they are to be `summed_up`. Other numbers of
+    threads, and what the options in `part` ask for, have a section of their own.
     """
     lines = "\n".join(summary_line(found) for found in rows)
     text = "\n\n".join([text, *([lines] if summed_up else []), machine(args.threads)])
@@ -149,15 +149,16 @@ def publish(
 
         write_json(args.json, list(rows))
     if args.write and not args.quick:
-        name, command = " ".join([script, *part.split()]), again(script, args, part)
-        write_section(RESULTS, name, f"{text}\n\nAgain: `{command}`")
+        options = _options(args, part)
+        command = " ".join(["python", f"benchmarks/{script}.py", *options, "--write"])
+        write_section(RESULTS, " ".join([script, *options]), f"{text}\n\nAgain: `{command}`")
 
 
-def again(script: str, args: argparse.Namespace, part: str = "") -> str:
-    """The command that measures this table anew."""
+def _options(args: argparse.Namespace, part: str) -> list[str]:
+    """What the command that measures a table anew asks for, beside writing it."""
     listed = list(_listed(args.threads))
-    threads = f" --threads {' '.join(map(str, listed))}" if listed != [1] else ""
-    return f"python benchmarks/{script}.py{threads}{f' {part}' if part else ''} --write"
+    threads = ["--threads", *map(str, listed)] if listed != [1] else []
+    return [*threads, *part.split()]
 
 
 def write_section(path: Path, name: str, text: str) -> None:

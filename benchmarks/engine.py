@@ -2,7 +2,7 @@
 
 python benchmarks/engine.py [--only NAME …]     about half an hour
 python benchmarks/engine.py --quick             four networks, batch 1, onnxruntime and OpenVINO
-python benchmarks/engine.py --threads 1 2       every contestant on one thread, then on two
+python benchmarks/engine.py --threads 1 2       all on one thread, then all on two: a table each
 
 Weights are seeded noise: nothing here depends on them but the error, which is max |y − y64| / max
 |y64| against the network in float64. The peers beside onnxruntime and OpenVINO (in float32) are
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +30,7 @@ from lighten.network import lower
 
 OURS, PEERS = "native", ("onnxruntime", "openvino")
 TORCH = ("torch", "torch.compile")  # the latter on one sample and one thread: it takes its time
-SECONDS, TUNE = 1.5, 60.0
+SECONDS, ROUNDS, TUNE = 1.5, 10, 60.0
 
 
 class Torch:
@@ -72,7 +71,7 @@ def measured(name: str, batch: int, threads: int, *, quick: bool) -> tuple[commo
     if not quick and (batch, threads) == (1, 1):
         held["torch.compile"] = backends.get("torch.compile").compile(program, threads)
         held["torch.compile"](*x)  # compiles
-    timings = latency.interleave(held, x, SECONDS)
+    timings = latency.interleave(held, x, SECONDS, ROUNDS, apart=True)
     found = {who: timings.latency(who) for who in held}
     exact = double(net, x)
     error = float(np.abs(ours(*x)[0] - exact).max() / np.abs(exact).max())
@@ -91,32 +90,31 @@ def measured(name: str, batch: int, threads: int, *, quick: bool) -> tuple[commo
     return row, [str(row["case"]), *cells, *last]
 
 
-def means(rows: list[common.Row]) -> str:
-    """The geometric mean of the ratios of the medians, by threads."""
-    found = []
-    for threads in sorted({row["threads"] for row in rows}):
-        ratios = [row["ratio"] for row in rows if row["threads"] == threads]
-        found.append(f"{threads} thread(s): **{np.exp(np.mean(np.log(ratios))):.2f}**")
-    return ", ".join(found)
+def table(rows: list[common.Row], lines: list[list[str]]) -> str:
+    """The rows, and the geometric mean of the ratios of the medians."""
+    heads = ["network", "ours, ms", *(f"{p}, ms" for p in rows[0]["peers"])]
+    heads += ["best peer ÷ ours [95 %]", "error", "ops interpreted", "arena, MB"]
+    mean = np.exp(np.mean(np.log([row["ratio"] for row in rows])))
+    return f"{common.markdown(heads, lines)}\n\nGeometric mean of the ratios: **{mean:.2f}**."
 
 
 def main() -> None:
-    """Measure every network, print and write the table."""
+    """Measure every network, print and write a table for each number of threads."""
     found = common.parser("engine", __doc__ or "", several_threads=True)
     found.add_argument("--only", nargs="+", choices=CASES, metavar="NAME", help="these networks")
     args: argparse.Namespace = found.parse_args()
-    rows, lines = [], []
-    for name in args.only or (QUICK if args.quick else CASES):
-        batches = (1,) if args.quick else (1, CASES[name].larger)
-        for batch, threads in itertools.product(batches, args.threads):
-            row, line = measured(name, batch, threads, quick=args.quick)
-            rows.append(row)
-            lines.append(line)
-            print(" | ".join(line), flush=True)
-    heads = ["network", "ours, ms", *(f"{p}, ms" for p in rows[0]["peers"])]
-    heads += ["best peer ÷ ours [95 %]", "error", "ops interpreted", "arena, MB"]
-    text = f"{common.markdown(heads, lines)}\n\nGeometric mean of the ratios, {means(rows)}."
-    common.publish("engine", args, rows, text, summed_up=False)
+    done: list[common.Row] = []
+    for threads in args.threads:
+        rows, lines = [], []
+        for name in args.only or (QUICK if args.quick else CASES):
+            for batch in (1,) if args.quick else (1, CASES[name].larger):
+                row, line = measured(name, batch, threads, quick=args.quick)
+                rows.append(row)
+                lines.append(line)
+                print(" | ".join(line), flush=True)
+        done += rows
+        these = argparse.Namespace(**{**vars(args), "threads": [threads]})
+        common.publish("engine", these, done, table(rows, lines), summed_up=False)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from lighten.subject import Subject
 
 Array = np.ndarray[Any, Any]
 Alike = tuple[dict[int, Executable], tuple[Array, ...]]  # row → what runs, on the same inputs
-SECONDS = 1.0  # of timing per network and backend
+SECONDS, ROUNDS = 1.0, 10  # of timing per network and backend, in so many turns
 
 
 def evaluate(
@@ -191,7 +191,8 @@ def _compiled(
 def _time_(rows: Sequence[dict[str, Any]], alike: Sequence[Alike]) -> None:
     """Time what runs and write it into its rows."""
     for runs, inputs in alike:
-        timings = latency.interleave({str(i): run for i, run in runs.items()}, inputs, SECONDS)
+        each = {str(i): run for i, run in runs.items()}
+        timings = latency.interleave(each, inputs, SECONDS, ROUNDS, apart=True)
         fastest = min(runs, key=lambda i: timings.latency(str(i)).median_ms)
         for i in runs:
             found = timings.latency(str(i))

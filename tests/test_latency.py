@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,20 @@ def test_calls_that_refill_the_caches_are_not_counted() -> None:
         patch.setattr(latency, "_burst", first_is_cold)
         timings = latency.interleave({"a": cold}, [], 2.0, clock=clock)
     assert max(calls.max() for calls in timings.rounds["a"]) == MS
+
+
+@pytest.mark.parametrize(("threads", "apart", "rests"), [(1, True, 0), (2, False, 0), (2, True, 8)])
+def test_those_of_several_threads_are_kept_apart(
+    threads: int, apart: bool, rests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, seen = Clock(), list[float]()
+    monkeypatch.setattr(latency, "sleep", seen.append)
+    monkeypatch.setattr(latency, "pinned", lambda threads: nullcontext())
+    pair = {name: Takes(clock, 5) for name in "ab"}
+    for one in pair.values():
+        one.threads = threads
+    latency.interleave(pair, [], seconds=0.02, rounds=4, clock=clock, apart=apart)
+    assert seen == [latency.REST] * rests
 
 
 def test_turns_reverse_from_round_to_round() -> None:

@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ Clock = Callable[[], int]
 WINDOW = 10  # calls between two looks at whether the time has settled
 SETTLED = 0.02  # two windows in a row within this share of each other
 RESAMPLES = 2000
+REST = 0.25  # seconds
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def interleave(
     seconds: float = 2.0,
     rounds: int = 20,
     clock: Clock = perf_counter_ns,
+    apart: bool = False,
 ) -> Timings:
     """Time several executables on the same inputs in turns, `seconds` for each.
 
@@ -106,6 +108,8 @@ def interleave(
     round, so that drift (heat, neighbours) meets all of them alike. The first tenth of a burst
     refills the caches and is not counted; the clock's own cost is subtracted; the caller's thread
     is pinned to as many cores as the executables have threads; the device is locked throughout.
+    Those of several threads are kept `apart` by a rest before each burst: some threads spin for 0.2
+    s after an answer, on a core that the next one counts on.
     """
     if not executables or seconds <= 0 or rounds < 1:
         raise InputError("Timing needs an executable, a positive time and at least one round.")
@@ -119,6 +123,8 @@ def interleave(
         for turn in range(rounds):
             order = list(executables.items())
             for name, executable in order if turn % 2 == 0 else reversed(order):
+                if apart and threads > 1:
+                    sleep(REST)
                 calls = _burst(executable, inputs, budget, clock)
                 taken[name].append(np.maximum(calls[len(calls) // 10 :] - overhead, 0))
     return Timings({name: tuple(arrays) for name, arrays in taken.items()})
