@@ -1,8 +1,7 @@
 """torch.compile (inductor) for inference: a peer to measure against, its weights constants.
 
-What the eager backend runs is traced and compiled once for the shapes of a call. Measured on one
-thread, it takes no longer than torch.compile of the network as written: ResNet-20, MiniLM and
-ViT-Tiny 1 to 4 % less, MobileNet-V2 10 %. Seconds to minutes go by, in a C++ compiler mostly.
+What the eager backend runs is traced and compiled once for the shapes of a call. Seconds to minutes
+go by, in a C++ compiler mostly.
 """
 
 from __future__ import annotations
