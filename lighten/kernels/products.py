@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 from lighten.emit import Function, Index, Tile, Value
-from lighten.kernels.block import LINE
+from lighten.kernels.block import LINE, UNROLLED
 from lighten.kernels.shapes import Conv
 
 
@@ -105,12 +105,24 @@ def blocked(
     """The sums with the products of one block of channels, the first `count` of them: of pixels
     that are so many bytes apart, and registers of filters; block is (registers, bytes).
     """
-    (x, w), (blocks, pixel), sums = places, block, list(sums)
-    for lane in range(count):
-        loaded = [f.load(w, f.lane, (lane * blocks + o) * f.lane.bytes) for o in range(blocks)]
-        for q in range(len(sums) // blocks):
-            one = f.load_spread(x, f.lane, q * pixel + 4 * lane)
-            for o, filters in enumerate(loaded):
-                at = q * blocks + o
-                sums[at] = f.fma(one, filters, sums[at])
-    return sums
+    (x, w), (blocks, pixel) = places, block
+
+    def steps(x: Value, w: Value, number: int, sums: Tile) -> Tile:
+        sums = list(sums)
+        for lane in range(number):
+            loaded = [f.load(w, f.lane, (lane * blocks + o) * f.lane.bytes) for o in range(blocks)]
+            for q in range(len(sums) // blocks):
+                one = f.load_spread(x, f.lane, q * pixel + 4 * lane)
+                for o, filters in enumerate(loaded):
+                    at = q * blocks + o
+                    sums[at] = f.fma(one, filters, sums[at])
+        return sums
+
+    def round_(at: Value, sums: Tile) -> Tile:
+        width = blocks * f.lane.bytes
+        return steps(x + at * (4 * UNROLLED), w + at * (UNROLLED * width), UNROLLED, sums)
+
+    whole, rest = divmod(count, UNROLLED)
+    sums = f.loop(0, whole, round_, sums)
+    done = whole * UNROLLED
+    return steps(x + 4 * done, w + done * blocks * f.lane.bytes, rest, sums) if rest else sums
