@@ -13,7 +13,8 @@ from lighten.emit.function import Function, module
 from lighten.emit.isa import Isa
 
 Address = int
-HOW = "opt 3, no machine scheduler before registers, no loop strength reduction"  # objects made otherwise are others
+# objects made otherwise are others
+HOW = "opt 3, no machine scheduler before registers, no loop strength reduction"
 # LLVM's, with what we set them to while we compile, and what they are elsewhere
 SWITCHES = (("enable-misched", "false", "true"), ("disable-lsr", "true", "false"))
 _lock = threading.Lock()
