@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import POINTER, Function, Value, build
-from lighten.engine import choose
+from lighten.engine import choose, turns
 from lighten.engine.arena import Arena, Arenas, Calls, Held, Room
 from lighten.engine.bounds import entry
 from lighten.engine.entry import Entry
@@ -52,6 +52,7 @@ class Network:
         self._arenas = Arenas(self._room())
         self._weights, self._packed = joined(plan.packed)
         self._segments = _segments(plan.steps)
+        self._turn = turns.samples(plan, self.bytes_per_sample, self._weights.nbytes, threads)
         kernels, entries = self.functions() if compiled else ([], {})
         self._names = list(entries)
         if entries:
@@ -73,6 +74,15 @@ class Network:
             count = self._inputs.count(inputs)
         if (other := self._best(count)) is not self:
             return other(*inputs)
+        if not 0 < self._turn < count:
+            return self._answer(inputs, count)
+        begins = range(0, count, self._turn)
+        parts = [tuple(x[begin : begin + self._turn] for x in inputs) for begin in begins]
+        found = [self._answer(part, len(part[0])) for part in parts]
+        return tuple(map(np.concatenate, zip(*found, strict=True)))
+
+    def _answer(self, inputs: Sequence[Array], count: int) -> tuple[Array, ...]:
+        """The outputs of samples that come at a time."""
         arena = self._arenas.take(count)
         try:
             arena.enter(inputs)
@@ -151,7 +161,7 @@ class Network:
         """Bytes that a call of so many samples works in."""
         if (other := self._best(count)) is not self:
             return other.arena_bytes(count)
-        return self.room.bytes(count)
+        return self.room.bytes(min(count, self._turn or count))
 
     def _interpret(self, step: Interpreted, arena: Arena, count: int) -> None:
         op = step.op
