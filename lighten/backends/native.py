@@ -47,8 +47,8 @@ class Native:
             self.name = "native, bf16"
 
     def missing(self, program: Any) -> Sequence[str]:
-        """Ops whose results, and inputs that, are rounded to other integers than unsigned bytes with
-        one scale, by name; all others run.
+        """Ops whose results, and inputs that, are rounded to other integers than unsigned bytes
+        with one scale, by name; all others run.
         """
         from lighten.engine.codes import strange_values
 

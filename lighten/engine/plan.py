@@ -47,7 +47,7 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
     bound = tuning.tolerance(isa) if tolerance is None else tolerance
     pick = partial(tuning.pick, tolerance=bound)
     chosen = choose.convolutions(program, isa, pick, batch)
-    program = kept_apart(program, lambda p: with_crops(with_residuals(p, chosen), chosen))
+    program = with_crops(kept_apart(program, lambda p: with_residuals(p, chosen)), chosen)
     program = with_casts(program, chosen)
     made = Plan(program, isa, whole, chosen, again, at)
     writer = Writer(made, choose.halos(program, chosen))
