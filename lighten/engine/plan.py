@@ -71,9 +71,12 @@ def instructions(program: Program, bf16: bool = False) -> Isa:
     """What this machine runs a program with: the dot product of codes where there are any, pairs of
     bfloat16 where they are allowed.
     """
-    if has_codes(program) and not bf16:
-        return integers.instructions()
-    return bfloat16.instructions(bf16)
+    return widened(program, bfloat16.instructions(bf16))
+
+
+def widened(program: Program, isa: Isa) -> Isa:
+    """This machine's instruction set, with the dot product of codes where a program has any."""
+    return integers.instructions() if has_codes(program) else isa
 
 
 def joined(program: Program) -> Program:
