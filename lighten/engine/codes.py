@@ -170,7 +170,7 @@ class _Casts:
 
     def cast(self, source: str, target: str) -> None:
         """Add a cast."""
-        self.ops.append(Op("cast", target, (source,), (target,)))
+        self.ops.append(Op("cast", f"{target} (cast)", (source,), (target,)))
 
     def add(self, op: Op) -> None:
         """Add an op of codes."""
