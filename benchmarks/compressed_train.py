@@ -89,7 +89,7 @@ def edits(net: Any, example: Any, case: Case) -> list[Edit]:
     if case.density == 1.0:
         return []
     layers = [layer for layer in trace(net, example).layers if layer.kind == "conv2d"]
-    setting = {"pattern": "block", "block": BLOCK, "density": case.density}
+    setting = {"pattern": "block", "block": BLOCK, "density": case.density, "end": 0.4}
     return [Edit.of("weights", x.name, **setting) for x in layers if x.name not in case.whole]
 
 
