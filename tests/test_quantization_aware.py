@@ -50,7 +50,7 @@ def moved(net: nn.Module, seed: int = 0) -> nn.Module:
     with torch.no_grad():
         for name, value in net.named_parameters():
             shaken = 1 + 0.2 * torch.randn(value.shape, generator=generator)
-            value.mul_(shaken if "scale" not in name else shaken.abs())
+            value.mul_(shaken) if "step" not in name else value.add_(0.1 * shaken)
         for part in net.modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.weight[::3] *= -1

@@ -5,6 +5,8 @@ The numbers that learn stay dense and real; what is computed with follows from t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,10 @@ from lighten.network.fake_quantize import fake_quantize
 from lighten.program.ir import Sparsity, Stored
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+WHOLE_BITS = 8  # from here on, no weight need saturate
+LEAST_STEP = 1e-4  # of the layer's largest step: a filter of zeros must have one, too
+TINY = 1e-8
+MOST_CHANGE = 0.1  # of a learned step's logarithm, in one step at a learning rate of 1
 
 
 class Rounded(nn.Module):
@@ -29,22 +35,28 @@ class Rounded(nn.Module):
         super().__init__()
         self.form = form
         self.bits, self.signed, self.symmetric = int(form.bits), form.signed, form.symmetric
-        self.scale = nn.Parameter(torch.as_tensor(np.float32(params.scale)))
+        self.step = nn.Parameter(torch.as_tensor(np.log(np.float32(params.scale))))
         self.register_buffer("zero", torch.as_tensor(np.float32(params.zero_point)))
 
     def forward(self, x: Tensor) -> Tensor:
         size = x.numel() // x.shape[0]
         return fake_quantize(x, self.form, self.params(), gain(size, self.form))
 
+    @property
+    def scale(self) -> Tensor:
+        """The step: a positive number."""
+        return learned_step(self.step)
+
     def params(self) -> Scale:
         """Scale and zero point."""
-        return Scale(positive(self.scale), self.zero)
+        return Scale(self.scale, self.zero)
 
 
 class Compressed(nn.Module):
     """A convolution or linear layer whose weight is masked, rounded, or both.
 
-    `mask` is one where a weight is in use. While `regrows` a gradient reaches masked weights as
+    Of 8 bits, steps follow the largest weight of each output channel; fewer bits learn them, since
+    there it pays to saturate. `mask` is one where a weight is in use. While `regrows` a gradient reaches masked weights as
     well (straight through), so that they may come back; else it is masked, too.
     """
 
@@ -61,7 +73,8 @@ class Compressed(nn.Module):
         self.pattern: Pattern | None = None
         self.regrows = True
         self.register_buffer("mask", torch.ones_like(layer.weight))
-        self.scale = None if form is None else nn.Parameter(first_steps(layer.weight, form))
+        learns = form is not None and form.bits < WHOLE_BITS
+        self.step = nn.Parameter(first_steps(layer.weight, form).log()) if form and learns else None
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight(), self.layer.bias
@@ -87,8 +100,14 @@ class Compressed(nn.Module):
 
     def params(self) -> Scale:
         """One scale per output channel; zero in the middle."""
-        assert self.scale is not None
-        return Scale(positive(self.scale), torch.zeros_like(self.scale), 0)
+        assert self.form is not None
+        if self.step is not None:
+            scale = learned_step(self.step)
+        else:
+            w = self.masked().detach().float()
+            largest = w.abs().amax(tuple(range(1, w.ndim))) / self.form.high
+            scale = torch.maximum(largest, largest.amax() * LEAST_STEP + TINY)
+        return Scale(scale, torch.zeros_like(scale), 0)
 
     def thin_(self, scores: Tensor, density: float) -> None:
         """Mask all but `density` of the blocks with the largest scores."""
@@ -124,9 +143,29 @@ def gain(size: int, form: Integer) -> float:
     return float((size * max(form.high, 1)) ** -0.5)
 
 
-def positive(scale: Tensor) -> Tensor:
-    """The scale, kept above zero whatever a step of training did to it."""
-    return scale.clamp(min=1e-8)
+class _Exponential(torch.autograd.Function):
+    """eᵘ, with a gradient for u that is the relative change LSQ asks of the step, bounded."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        scale = u.exp()
+        ctx.save_for_backward(scale)
+        return scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (scale,) = ctx.saved_tensors
+        return (gradients[0] / scale).clamp(-MOST_CHANGE, MOST_CHANGE)
+
+
+def learned_step(u: Tensor) -> Tensor:
+    """The step eᵘ of a learned u: always positive, and never far from where it was.
+
+    LSQ moves a step s by −lr·∂L/∂s. At the rates that weights need, that takes small steps through
+    zero within an epoch; so u = log s moves by the relative change, at most lr·MOST_CHANGE.
+    """
+    scale: Tensor = _Exponential.apply(u)  # type: ignore[no-untyped-call]
+    return scale
 
 
 def first_steps(weight: Tensor, form: Integer) -> Tensor:
