@@ -55,7 +55,9 @@ def test_it_is_the_nearest_of_the_set() -> None:
     """No other three of eight entries are nearer: tried one by one."""
     w = np.random.default_rng(1).normal(size=8)
     kept = w * mask(np.abs(w), Pattern(), 3 / 8)
-    others = [sum((w[i] ** 2 for i in range(8) if i not in c), 0.0) for c in combinations(range(8), 3)]
+    others = [
+        sum((w[i] ** 2 for i in range(8) if i not in c), 0.0) for c in combinations(range(8), 3)
+    ]
     assert np.isclose(np.sum((w - kept) ** 2), min(others))
 
 

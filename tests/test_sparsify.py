@@ -81,7 +81,7 @@ def test_zeros_regrow_until_they_are_frozen_and_then_stay_zero() -> None:
     fit(net, digits(), training, trained(), Session((*hooks, watch)))
     frozen = round(0.5 * steps)
     regrown = [
-        bool(((b > a).any())) for a, b in zip(watch.masks, watch.masks[1:frozen], strict=False)
+        bool((b > a).any()) for a, b in zip(watch.masks, watch.masks[1:frozen], strict=False)
     ]
     assert any(regrown), "no weight ever came back"
     assert max(watch.left[:frozen]) > 0

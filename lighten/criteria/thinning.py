@@ -1,5 +1,4 @@
-"""What a network loses when one layer is thinned: the sensitivity of each to each density (C5, C9).
-"""
+"""What a network loses when one layer is thinned: its sensitivity to each density (C5, C9)."""
 
 from __future__ import annotations
 

@@ -56,8 +56,9 @@ class Compressed(nn.Module):
     """A convolution or linear layer whose weight is masked, rounded, or both.
 
     Of 8 bits, steps follow the largest weight of each output channel; fewer bits learn them, since
-    there it pays to saturate. `mask` is one where a weight is in use. While `regrows` a gradient reaches masked weights as
-    well (straight through), so that they may come back; else it is masked, too.
+    there it pays to saturate. `mask` is one where a weight is in use. While `regrows` a gradient
+    reaches masked weights as well (straight through), so that they may come back; else it is
+    masked, too.
     """
 
     mask: Tensor
@@ -80,7 +81,7 @@ class Compressed(nn.Module):
         weight, bias = self.weight(), self.layer.bias
         if isinstance(self.layer, nn.Linear):
             return F.linear(x, weight, bias)
-        y: Tensor = self.layer._conv_forward(x, weight, bias)  # type: ignore[operator]
+        y: Tensor = self.layer._conv_forward(x, weight, bias)
         return y
 
     def weight(self) -> Tensor:
@@ -155,7 +156,8 @@ class _Exponential(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (scale,) = ctx.saved_tensors
-        return (gradients[0] / scale).clamp(-MOST_CHANGE, MOST_CHANGE)
+        change: Tensor = (gradients[0] / scale).clamp(-MOST_CHANGE, MOST_CHANGE)
+        return change
 
 
 def learned_step(u: Tensor) -> Tensor:
@@ -199,4 +201,3 @@ def weight_format(bits: int) -> Integer:
     if not 2 <= bits <= 8:
         raise NetworkError(f"A weight must have 2 to 8 bits, but got {bits}.")
     return Integer(bits, signed=True, symmetric=True)
-

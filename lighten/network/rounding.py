@@ -35,7 +35,7 @@ def quantization_aware(
     quantized: Program,
     example: Any,
     bits: Mapping[str, int] | None = None,
-) -> Lifted:
+) -> fx.GraphModule:
     """A copy of the network that computes what `quantized` does, and learns its steps.
 
     `quantized` is the network lowered and quantized: it says where numbers are rounded and by
@@ -95,7 +95,7 @@ class _Places:
     ops: Mapping[str, str]  # op → the node it was drafted for
 
 
-def _places(lifted: Lifted, examples: Sequence[Tensor]) -> _Places:
+def _places(lifted: fx.GraphModule, examples: Sequence[Tensor]) -> _Places:
     values: dict[str, str] = {}
     ops: dict[str, str] = {}
     with evaluating(lifted), torch.no_grad():
@@ -110,10 +110,11 @@ def _places(lifted: Lifted, examples: Sequence[Tensor]) -> _Places:
     return _Places(values, ops)
 
 
-def _round_(lifted: Lifted, quantized: Program, places: _Places) -> None:
+def _round_(lifted: fx.GraphModule, quantized: Program, places: _Places) -> None:
     """Put a call after every value that is rounded where it is made; one module per shared step."""
     nodes = {node.name: node for node in lifted.graph.nodes}
-    producers, made = quantized.producers(), {}
+    producers = quantized.producers()
+    made: dict[int, str] = {}
     for name, value in quantized.values.items():
         if not isinstance(value.format, Integer) or value.params is None:
             continue

@@ -126,8 +126,7 @@ def _fold_affine(program: Program, layer: Op, affine: Op) -> Program | None:
     if affine.kind != "affine" or layer.kind not in WEIGHTED or layer.get("activation"):
         return None
     rank = len(program.values[layer.output].shape)
-    w_name, b_name = weights(layer)
-    stored = program.arrays[w_name]
+    stored = program.arrays[weights(layer)[0]]
     if affine["axis"] != (rank - 1 if layer.kind == "linear" else 0):
         return None
     scale, shift = (program.arrays[name].decode().astype(np.float64) for name in weights(affine))
@@ -214,9 +213,7 @@ def carry_formats(program: Program) -> Program:
         if first is None or isinstance(first.format, Float32):
             continue
         if all(other is not None and _alike(first, other) for other in given):
-            values[op.output] = replace(
-                values[op.output], format=first.format, params=first.params
-            )
+            values[op.output] = replace(values[op.output], format=first.format, params=first.params)
     return program.changed(values=values)
 
 

@@ -10,6 +10,8 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import fx
+
 from lighten.core.protocols import Hook
 from lighten.core.recipe import Edit
 from lighten.network.lift import Lifted, as_examples, lift
@@ -29,7 +31,7 @@ def learning(
     steps: int,
     quantized: Program | None = None,
     bits: Mapping[str, int] | None = None,
-) -> tuple[Lifted, tuple[Hook, ...]]:
+) -> tuple[fx.GraphModule, tuple[Hook, ...]]:
     """A copy of `module` to be trained for `steps`, and the hooks to train it with.
 
     `edits` are those of technique `weights`. `quantized` is the module's Program in integers;

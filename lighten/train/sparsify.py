@@ -64,9 +64,10 @@ class Thinning:
 
     def __post_init__(self) -> None:
         for name, known in (("criterion", SCORES), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in known:
+            given = getattr(self, name)
+            if given not in known:
                 raise RecipeError(
-                    f"The {name} must be one of {', '.join(known)}, but got {getattr(self, name)!r}."
+                    f"The {name} must be one of {', '.join(known)}, but got {given!r}."
                 )
         if not 0 <= self.density <= 1:
             raise RecipeError(f"The density must lie between 0 and 1, but got {self.density}.")
@@ -82,12 +83,14 @@ class Thinning:
             return 1.0
         if share >= self.end:
             return self.density
-        return SCHEDULES[self.schedule]((share - self.begin) / (self.end - self.begin), self.density)
+        return SCHEDULES[self.schedule](
+            (share - self.begin) / (self.end - self.begin), self.density
+        )
 
 
 def magnitude(part: Compressed) -> Tensor:
     """|w| (Han et al. 2015)."""
-    return part.layer.weight.detach().abs()  # type: ignore[operator, no-any-return, union-attr]
+    return _weight(part).detach().abs()
 
 
 def movement(part: Compressed) -> Tensor:
@@ -135,7 +138,7 @@ class Sparsify:
             for part, thinning in self.layers.values():
                 weight = _weight(part)
                 if thinning.criterion == "movement" and weight.grad is not None and part.regrows:
-                    part.movement.sub_(weight * weight.grad)  # type: ignore[operator, union-attr]
+                    part.movement.sub_(weight * weight.grad)  # type: ignore[operator]
                 if step == self.steps - 1 and part.regrows:
                     self._thin_(part, thinning, 1.0)
                     part.regrows = False
