@@ -97,9 +97,8 @@ def calibrated(net: Any, task: Any) -> Any:
     """The network's Program in int8, its steps from what it computes on training samples."""
     from lighten import api
     from lighten.backends import eager
-    from lighten.network.rounding import unrounded_sums
     from lighten.program.quantize import observe, quantize
 
     program = api.lower(net, task.example(2))
     seen = observe(program, task.calibration(SAMPLES), eager.activations)
-    return unrounded_sums(quantize(program, seen))
+    return quantize(program, seen, joins=True)

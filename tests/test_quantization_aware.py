@@ -25,7 +25,7 @@ from lighten.network.compressed import (
     weight_format,
 )
 from lighten.network.fake_quantize import fake_quantize
-from lighten.network.rounding import quantization_aware, unrounded_sums
+from lighten.network.rounding import quantization_aware
 from lighten.program.interpret import interpret
 from lighten.program.ir import Program
 from lighten.program.quantize import observe, quantize
@@ -41,7 +41,7 @@ X = torch.zeros(2, 1, 8, 8)
 def quantized() -> Program:
     program = lower(trained(), X)
     seen = observe(program, digits().calibration(256), eager.activations)
-    return unrounded_sums(quantize(program, seen))
+    return quantize(program, seen, joins=True)
 
 
 def moved(net: nn.Module, seed: int = 0) -> nn.Module:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from lighten.errors import NetworkError
-from lighten.formats.integer import FLOAT32, Integer
+from lighten.formats.integer import Integer
 from lighten.network.compressed import Compressed, Rounded, weight_format
 from lighten.network.lift import Lifted, as_examples, lift
 from lighten.network.lower import Trace, evaluating
@@ -54,21 +54,6 @@ def quantization_aware(
     _round_(lifted, quantized, places)
     lifted.recompile()
     return lifted
-
-
-def unrounded_sums(quantized: Program) -> Program:
-    """The program without rounding between a layer and the addition that alone reads it.
-
-    An integer engine adds before it rounds: what a convolution accumulates is added to the other
-    operand in registers, and the sum alone is rounded.
-    """
-    readers, values = quantized.consumers(), dict(quantized.values)
-    for op in quantized.ops:
-        to = readers[op.output]
-        added = len(to) == 1 and to[0].kind == "binary" and to[0]["function"] == "add"
-        if op.kind in LAYERS and added and op.output not in quantized.outputs:
-            values[op.output] = replace(values[op.output], format=FLOAT32, params=None)
-    return quantized.changed(values=values)
 
 
 def compress_(module: nn.Module, path: str, form: Integer | None = None) -> Compressed:
