@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from lighten.formats.integer import Float32
-from lighten.program.ir import Op, Program, Stored
+from lighten.program.flow import carries
+from lighten.program.ir import Op, Program, Stored, Value
 from lighten.program.reference import REFERENCE
 from lighten.program.spec import operands, weights
 
+Array = np.ndarray[Any, Any]
 WEIGHTED = ("conv", "conv_transpose", "linear")
 # only these end in a plain saturation: others would keep a rounding out between the two
 ACTIVATIONS = ("relu", "relu6")
@@ -128,9 +130,10 @@ def _fold_affine(program: Program, layer: Op, affine: Op) -> Program | None:
     stored = program.arrays[w_name]
     if affine["axis"] != (rank - 1 if layer.kind == "linear" else 0):
         return None
-    if not isinstance(stored.format, Float32):
-        return None
     scale, shift = (program.arrays[name].decode().astype(np.float64) for name in weights(affine))
+    if not isinstance(stored.format, Float32):
+        codes = None if layer.kind == "conv_transpose" else _scaled_codes(stored, scale)
+        return None if codes is None else _fold(program, (layer, affine), codes, scale, shift)
     w = stored.decode().astype(np.float64)
     if layer.kind == "conv_transpose":  # [in, out / groups, …]: outputs of group g lie in its rows
         groups = layer["groups"]
@@ -139,12 +142,36 @@ def _fold_affine(program: Program, layer: Op, affine: Op) -> Program | None:
         w = (by_group * factor).reshape(w.shape)
     else:
         w = w * scale.reshape(-1, *(1,) * (w.ndim - 1))
+    folded = replace(stored, codes=w.astype(np.float32))
+    return _fold(program, (layer, affine), folded, scale, shift)
+
+
+def _fold(
+    program: Program, pair: tuple[Op, Op], folded: Stored, scale: Array, shift: Array
+) -> Program:
+    """The layer with the scale already in its weight, and the shift put into its bias."""
+    layer, affine = pair
+    b_name = weights(layer)[1]
     b = program.arrays[b_name].decode().astype(np.float64) if b_name else 0.0
     names = (f"{layer.name}.folded.weight", f"{layer.name}.folded.bias")
     joint = replace(layer, inputs=(layer.inputs[0], *names), outputs=affine.outputs)
-    folded = replace(stored, codes=w.astype(np.float32))
     bias = Stored((b * scale + shift).astype(np.float32))
     return _joined(program, layer, affine, joint, **dict(zip(names, (folded, bias), strict=True)))
+
+
+def _scaled_codes(stored: Stored, scale: Array) -> Stored | None:
+    """Symmetric codes times one number per output channel: the same codes in another step.
+
+    Nothing is rounded anew: a negative factor turns the codes' signs, zero clears them. None where
+    the zero point forbids it.
+    """
+    params = stored.params
+    if params is None or params.axis != 0 or np.any(params.zero_point):
+        return None
+    signs = np.sign(scale).astype(stored.codes.dtype).reshape(-1, *(1,) * (stored.codes.ndim - 1))
+    factor = np.where(scale == 0, 1.0, np.abs(scale))
+    step = (np.asarray(params.scale, np.float64) * factor).astype(np.float32)
+    return replace(stored, codes=stored.codes * signs, params=replace(params, scale=step))
 
 
 def fuse_activations(program: Program) -> Program:
@@ -163,6 +190,43 @@ def _fuse_activation(program: Program, first: Op, second: Op) -> Program | None:
     attributes = {**first.attributes, "activation": function}
     joint = replace(first, attributes=attributes, outputs=second.outputs)
     return _joined(program, first, second, joint)
+
+
+def round_where_made(program: Program) -> Program:
+    """A cast that alone reads a result gives its format to the result itself."""
+    return _pairs(program, _round_where_made)
+
+
+def _round_where_made(program: Program, first: Op, cast: Op) -> Program | None:
+    if cast.kind != "cast" or isinstance(program.values[cast.output].format, Float32):
+        return None
+    return _joined(program, first, cast, replace(first, outputs=cast.outputs))
+
+
+def carry_formats(program: Program) -> Program:
+    """What only moves codes gives codes: its result has the format of all that it reads."""
+    values = dict(program.values)
+    for op in program.ops:
+        if not carries(op) or (op.kind == "pad" and op["value"] != 0):
+            continue
+        given = [values.get(name) for name in operands(op)]
+        first = given[0]
+        if first is None or isinstance(first.format, Float32):
+            continue
+        if all(other is not None and _alike(first, other) for other in given):
+            values[op.output] = replace(
+                values[op.output], format=first.format, params=first.params
+            )
+    return program.changed(values=values)
+
+
+def _alike(a: Value, b: Value) -> bool:
+    """Whether equal codes of both mean the same number."""
+    if a.format != b.format or a.params is None or b.params is None:
+        return False
+    pairs = ((a.params.scale, b.params.scale), (a.params.zero_point, b.params.zero_point))
+    whole = a.params.axis is None and b.params.axis is None
+    return whole and all(np.array_equal(x, y) for x, y in pairs)
 
 
 def drop_unused(program: Program) -> Program:
@@ -185,5 +249,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     drop_identities,
     fold_affine,
     fuse_activations,
+    round_where_made,
+    carry_formats,
     drop_unused,
 )
