@@ -22,11 +22,13 @@ from lighten.backends.native import Native, code_digest
 from lighten.core.protocols import Backend
 from lighten.core.recipe import Edit, Recipe
 from lighten.formats.calibrate import Histogram
+from lighten.formats.projections import mask
 from lighten.measure import cache, installed, latency
 from lighten.measure.probe import probe
 from lighten.network.graph import Graph, Group
-from lighten.program.ir import Program
+from lighten.program.ir import Program, Sparsity
 from lighten.program.quantize import quantizable, quantize
+from lighten.program.spec import weights
 from lighten.search.costs import price
 from lighten.search.dependence import Build, Use, first_slices, observe
 from lighten.search.latency_model import LatencyModel, Observation, fit
@@ -34,6 +36,8 @@ from lighten.search.options import Options
 from lighten.search.problem import Problem
 from lighten.search.shapes import Shape, shapes
 from lighten.search.space import Space
+from lighten.search.space import thinned as thinner
+from lighten.techniques.weights import thinning
 
 Array = np.ndarray[Any, Any]
 VARIANTS = 48
@@ -72,8 +76,8 @@ def measure(bench: Bench, variants: int = VARIANTS) -> LatencyModel:
 
     What took longer than the others explain is timed once more, and the quicker time counts.
     """
-    build, int8 = builder(bench), eight(bench)
-    recipes = draw(bench.graph, bench.options.seed, variants, int8)
+    build, known = builder(bench), forms(bench)
+    recipes = draw(bench.graph, bench.options.seed, variants, known)
     with _Kept(bench) as kept:
 
         def timed(i: int, again: str = "") -> Observation:
@@ -95,7 +99,7 @@ def measure(bench: Bench, variants: int = VARIANTS) -> LatencyModel:
         model = fit(found)
         kept.trusted = model.residual <= TRUSTED
     bench.progress("latency model", len(recipes), len(recipes))
-    uses = observe(bench.graph, build, int8)
+    uses = observe(bench.graph, build, known)
     steps = {group.name: staircase(model, uses, group) for group in bench.graph.groups}
     return replace(model, steps=steps, uses=uses)
 
@@ -121,7 +125,9 @@ def problem(bench: Bench, space: Space, model: LatencyModel) -> Problem:
 
 
 def builder(bench: Bench) -> Build:
-    """Makes the Program of a recipe for timing: cut, lowered, and int8 with made-up ranges."""
+    """Makes the Program of a recipe for timing: cut, lowered, int8 with made-up ranges, and any
+    weights left where but a share of them stays.
+    """
     made_up = Histogram.of(np.array([0.0, 1.0, 6.0]))
 
     def build(recipe: Recipe) -> Program:
@@ -129,9 +135,36 @@ def builder(bench: Bench) -> Build:
         there = set(quantizable(program))
         layers = [edit.place for edit in recipe.by("quantize") if edit.place in there]
         ranges = dict.fromkeys(program.values, made_up)
-        return quantize(program, ranges, layers, "max") if layers else program
+        program = quantize(program, ranges, layers, "max") if layers else program
+        return thinned(program, [edit for edit in recipe.by("weights") if edit.place in there])
 
     return build
+
+
+def thinned(program: Program, edits: Sequence[Edit]) -> Program:
+    """The program with so much of these layers' weights gone as the edits say: the smallest."""
+    arrays = dict(program.arrays)
+    for edit in edits:
+        name = weights(program.op(edit.place))[0]
+        stored, pattern = arrays[name], thinning(edit).pattern
+        left = mask(np.abs(stored.codes.astype(np.float32)), pattern, edit["density"])
+        extents = pattern.extents(left.ndim)
+        codes = (stored.codes * left).astype(stored.codes.dtype)
+        sparsity = Sparsity(pattern.kind, extents, float(left.mean()))
+        arrays[name] = replace(stored, codes=codes, sparsity=sparsity)
+    return program.changed(arrays=arrays)
+
+
+def forms(bench: Bench) -> tuple[tuple[Edit, ...], ...]:
+    """What brings all layers into each form that the backend runs: int8, and where it skips zeros,
+    int8 with ever fewer weights; nothing where it runs the network in float alone.
+    """
+    int8 = eight(bench)
+    if not int8 or not bench.backend.skips_zeros:
+        return (int8,) if int8 else ()
+    thin = list(thinner(bench.graph).values())
+    levels = range(min(map(len, thin), default=0))
+    return (int8, *((*int8, *(edits[level] for edits in thin)) for level in levels))
 
 
 def eight(bench: Bench) -> tuple[Edit, ...]:
@@ -143,16 +176,16 @@ def eight(bench: Bench) -> tuple[Edit, ...]:
     return int8
 
 
-def draw(graph: Graph, seed: int, count: int, eight: Sequence[Edit]) -> list[Recipe]:
-    """Recipes over all keep ratios and formats; first the whole network, in float and in int8
-    (`eight` are the edits that make it so, if it can be).
+def draw(graph: Graph, seed: int, count: int, forms: Sequence[Sequence[Edit]] = ()) -> list[Recipe]:
+    """Recipes over all keep ratios and forms; first the whole network, in float and in each of the
+    `forms` that it can have.
 
     A third keep one ratio everywhere, the others draw one per group. Half of these rounded to a
     multiple of four, as the search will; each is float, int8, or (a quarter) mixed by layer. A
     third also drop blocks: so the time of a call is told from that of its ops.
     """
     rng = np.random.default_rng(seed)
-    found = [Recipe(), Recipe(tuple(eight))] if eight else [Recipe()]
+    found = [Recipe(), *(Recipe(tuple(form)) for form in forms)]
     while len(found) < count:
         same, rounded = rng.random() < 1 / 3, rng.random() < 1 / 2
         ratios = np.full(len(graph.groups), rng.uniform(*RATIOS))
@@ -165,7 +198,7 @@ def draw(graph: Graph, seed: int, count: int, eight: Sequence[Edit]) -> list[Rec
         ]
         dropped = _dropped(graph, rng)
         gone = {place for name in dropped for place in graph.inside(name)}
-        there = [edit for edit in (*edits, *_formats(eight, rng)) if edit.place not in gone]
+        there = [edit for edit in (*edits, *_formed(forms, rng)) if edit.place not in gone]
         found.append(Recipe((*there, *(Edit.of("blocks", name) for name in dropped))))
     return [recipe.without_training() for recipe in found[:count]]
 
@@ -182,10 +215,16 @@ def _dropped(graph: Graph, rng: np.random.Generator) -> list[str]:
     return [block.name for block in graph.blocks if rng.random() < share]
 
 
-def _formats(eight: Sequence[Edit], rng: np.random.Generator) -> list[Edit]:
+def _formed(forms: Sequence[Sequence[Edit]], rng: np.random.Generator) -> list[Edit]:
+    """Some layers in int8, and where there are sparser forms, each layer in any of them."""
     kind = rng.random()
     share = 1.0 if kind < 0.45 else 0.0 if kind < 0.75 else rng.random()
-    return [edit for edit in eight if rng.random() < share]
+    int8 = forms[0] if forms else ()
+    found = [edit for edit in int8 if rng.random() < share]
+    for edit in tuple(found):
+        form = forms[int(rng.integers(len(forms)))]
+        found += [e for e in form if e.technique == "weights" and e.place == edit.place]
+    return found
 
 
 def _timing(bench: Bench, build: Build, what: tuple[Recipe, bool]) -> Callable[[], dict[str, Any]]:
