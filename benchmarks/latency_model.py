@@ -30,7 +30,7 @@ from lighten.measure import latency
 from lighten.network import Graph, lower, trace
 from lighten.program import cost, to_onnx
 from lighten.program.ir import Program
-from lighten.search import predict
+from lighten.search import predict, variants
 from lighten.search.dependence import first_slices
 from lighten.search.options import Options
 
@@ -122,9 +122,9 @@ def run(network: str, backend: str, quick: bool, threads: int, seed: int) -> lis
     model = predict.measure(bench, 24 if quick else predict.VARIANTS)
     seconds = time.monotonic() - began
     print(f"built in {seconds:.0f} s; it fits its own measurements to {model.residual:.1%}")
-    recipes = unseen(graph, seed, 10 if quick else RECIPES, predict.eight(bench))
-    programs = [predict.builder(bench)(recipe) for recipe in recipes]
-    whole = bench.backend.compile(predict.builder(bench)(Recipe()), threads)
+    recipes = unseen(graph, seed, 10 if quick else RECIPES, variants.eight(bench))
+    programs = [variants.builder(bench)(recipe) for recipe in recipes]
+    whole = bench.backend.compile(variants.builder(bench)(Recipe()), threads)
     base = _variants(bench)[0]["total"]  # the whole network was timed first
     times = []
     for program in programs:

@@ -19,7 +19,7 @@ from lighten.core.recipe import Edit, Recipe
 from lighten.engine import tuning
 from lighten.errors import InputError, RecipeError
 from lighten.network import lower
-from lighten.search import predict, stages
+from lighten.search import stages, variants
 from tests import small
 from tests.without_kernels import without_kernels
 
@@ -81,7 +81,7 @@ class Bench:
         self.graph = api.trace(small.untrained(), torch.zeros(2, 1, 8, 8))
 
     def program(self, module: nn.Module, recipe: Recipe) -> Any:
-        build = predict.builder(self)  # type: ignore[arg-type]
+        build = variants.builder(self)  # type: ignore[arg-type]
         return build(recipe)
 
     def lowered(self, module: nn.Module) -> Any:
@@ -134,6 +134,6 @@ def test_measurements_are_kept_for_the_code_that_was_measured(
 def test_int8_is_offered_where_the_backend_runs_it() -> None:
     bench = Bench(None)
     bench.backend = backends.get("onnxruntime")  # type: ignore[attr-defined]
-    assert len(predict.eight(bench)) == 4  # type: ignore[arg-type]
+    assert len(variants.eight(bench)) == 4  # type: ignore[arg-type]
     bench.backend = backends.get("native")  # type: ignore[attr-defined]
-    assert predict.eight(bench) == ()  # type: ignore[arg-type]
+    assert variants.eight(bench) == ()  # type: ignore[arg-type]

@@ -17,9 +17,9 @@ GRAPH = Graph((), (), (), {}, (), "", torch.nn.Identity())
 HALF = Edit.of("channels", "conv", keep=[0, 1], of=4)
 DROP = Edit.of("blocks", "block")
 EIGHT = Edit.of("quantize", "conv", bits=8)
-INNER = Place("channels", "conv", (None, HALF), (4.0, 2.0))
-BLOCK = Place("blocks", "block", (None, DROP), (1.0, 0.0))
-BITS = Place("quantize", "conv", (None, EIGHT), (32.0, 8.0))
+INNER = Place("channels", "conv", ((), (HALF,)), (4.0, 2.0))
+BLOCK = Place("blocks", "block", ((), (DROP,)), (1.0, 0.0))
+BITS = Place("quantize", "conv", ((), (EIGHT,)), (32.0, 8.0))
 SPACE = Space((INNER, BLOCK, BITS), {"block": (0, 2)}, GRAPH)
 SEEN = {"channels:conv": (0.0, 0.2), "blocks:block": (0.0, 9.0), "quantize:conv": (0.0, 0.01)}
 
@@ -65,7 +65,7 @@ def test_factors_weigh_each_kind() -> None:
 def test_the_first_proposals_differ_in_how_much_width_counts() -> None:
     """A block that looks dear and holds little width, or a wide group that looks free."""
     wide = Place(
-        "channels", "wide", (None, Edit.of("channels", "wide", keep=[0], of=64)), (64.0, 1.0)
+        "channels", "wide", ((), (Edit.of("channels", "wide", keep=[0], of=64),)), (64.0, 1.0)
     )
     space = Space((BLOCK, wide), {"block": ()}, GRAPH)
     seen = {"blocks:block": (0.0, 1.0), "channels:wide": (0.0, 0.05)}

@@ -35,9 +35,9 @@ GRAPH = Graph((), (), (BLOCK,), {}, (), "", torch.nn.Identity())
 def space(limit: float = 9.0) -> Space:
     """A group of 4, 2 or 1 channels inside a block that can go, int8 beside it. Milliseconds."""
     places = (
-        Place("channels", "conv", (None, HALF, QUARTER), (4.0, 2.0, 1.0)),
-        Place("blocks", "block", (None, DROP), (1.0, 0.0)),
-        Place("quantize", "head", (None, EIGHT), (32.0, 8.0)),
+        Place("channels", "conv", ((), (HALF,), (QUARTER,)), (4.0, 2.0, 1.0)),
+        Place("blocks", "block", ((), (DROP,)), (1.0, 0.0)),
+        Place("quantize", "head", ((), (EIGHT,)), (32.0, 8.0)),
     )
     nodes = (
         Node("channels", (4.0, 2.0, 1.0), (0.0, 0.1, 0.6)),
@@ -106,7 +106,7 @@ def test_the_end_of_the_road_is_said() -> None:
     everything = Recipe((DROP, replace(EIGHT, place="head"))).without_training()
     places = space().places
     given = replace(
-        space(), places=(*places[:2], replace(places[2], edits=(None, everything.edits[1])))
+        space(), places=(*places[:2], replace(places[2], edits=((), (everything.edits[1],))))
     )
     (found,) = further(given, everything, [], (0.0, 1.0))
     assert not found["possible"] and found["steps"] == []

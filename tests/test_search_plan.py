@@ -37,8 +37,8 @@ GRAPH = Graph((), (), (), {}, (), "", torch.nn.Identity())
 def space(limit: float = 5.0) -> Space:
     """Two places: half the channels at loss 0.5 and −4 ms, int8 at loss 0.1 and −2 ms."""
     places = (
-        Place("channels", "conv", (None, HALF), (4.0, 2.0)),
-        Place("quantize", "conv", (None, EIGHT), (32.0, 8.0)),
+        Place("channels", "conv", ((), (HALF,)), (4.0, 2.0)),
+        Place("quantize", "conv", ((), (EIGHT,)), (32.0, 8.0)),
     )
     nodes = (Node("channels", (4.0, 2.0), (0.0, 0.5)), Node("quantize", (32.0, 8.0), (0.0, 0.1)))
     terms = (

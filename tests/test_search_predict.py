@@ -18,7 +18,7 @@ from lighten.network.graph import Graph
 from lighten.network.lower import lower
 from lighten.program import cost, onnx_out
 from lighten.program.ir import Program
-from lighten.search import predict
+from lighten.search import predict, variants
 from lighten.search.costs import price
 from lighten.search.dependence import observe
 from lighten.search.latency_model import LatencyModel, Observation, fit
@@ -62,9 +62,9 @@ def law(shape: Shape) -> float:
 
 def observed(bench: Bench, seed: int, count: int) -> list[Observation]:
     rng = np.random.default_rng(seed)
-    build = predict.builder(bench)
+    build = variants.builder(bench)
     found = []
-    for i, recipe in enumerate(predict.draw(bench.graph, seed, count, predict.eight(bench))):
+    for i, recipe in enumerate(variants.draw(bench.graph, seed, count, variants.forms(bench))):
         ops = shapes(build(recipe))
         times = {name: law(shape) for name, shape in ops.items()}
         total = (0.02 + sum(times.values())) * float(rng.normal(1, 0.005))
@@ -108,12 +108,12 @@ def test_staircase_takes_the_widest_of_each_step(bench: Bench) -> None:
 def observe_one(shape: Shape) -> Any:
     from lighten.search.dependence import Use
 
-    return Use(shape, None, {}, {"g": 1.0})
+    return Use((shape,), {}, {"g": 1.0})
 
 
 def test_widths_follow_what_cutting_does(bench: Bench) -> None:
     eight = techniques.everywhere("quantize", bench.graph)
-    uses = observe(bench.graph, predict.builder(bench), eight)
+    uses = observe(bench.graph, variants.builder(bench), (eight,))
     stream, inner = sorted(bench.graph.groups, key=lambda g: g.size)[:2]
     assert uses["3.conv1"].read == {stream.name: 1.0}
     assert uses["3.conv1"].written == {inner.name: 1.0}
@@ -126,8 +126,8 @@ def test_widths_follow_what_cutting_does(bench: Bench) -> None:
 def test_problem_costs_equal_the_programs(bench: Bench, model: LatencyModel) -> None:
     """MACs exactly, bytes nearly, latency as the model says for the whole Program."""
     eight = techniques.everywhere("quantize", bench.graph)
-    build = predict.builder(bench)
-    uses = observe(bench.graph, build, eight)
+    build = variants.builder(bench)
+    uses = observe(bench.graph, build, (eight,))
     space = search.space(bench.graph, Statistics(), "random")
     problem = price(space, model, uses, len(bench.original_bytes))
     rng = np.random.default_rng(0)
@@ -166,8 +166,8 @@ def test_measure_writes_down_and_replays(
 
 
 def test_draw_covers_ratios_and_formats(bench: Bench) -> None:
-    recipes = predict.draw(bench.graph, 0, 40, predict.eight(bench))
-    assert recipes == predict.draw(bench.graph, 0, 40, predict.eight(bench))
+    recipes = variants.draw(bench.graph, 0, 40, variants.forms(bench))
+    assert recipes == variants.draw(bench.graph, 0, 40, variants.forms(bench))
     assert recipes[0] == Recipe().without_training()
     layers = len(techniques.everywhere("quantize", bench.graph))
     eights = [len(recipe.by("quantize")) for recipe in recipes]

@@ -18,16 +18,16 @@ from lighten.search.space import Place, Space
 def channels(name: str, size: int) -> Place:
     kept = range(size, 0, -4)
     edits = [Edit.of("channels", name, keep=list(range(k)), of=size) for k in kept if k < size]
-    return Place("channels", name, (None, *edits), tuple(map(float, kept)))
+    return Place("channels", name, ((), *((edit,) for edit in edits)), tuple(map(float, kept)))
 
 
 @pytest.fixture(scope="module")
 def space() -> Space:
     """A chain of four groups, the third inside a block that may be dropped, layers in int8."""
     groups = [channels(f"conv{i}", 24) for i in range(4)]
-    block = Place("blocks", "block", (None, Edit.of("blocks", "block")), (1.0, 0.0))
+    block = Place("blocks", "block", ((), (Edit.of("blocks", "block"),)), (1.0, 0.0))
     layers = [
-        Place("quantize", f"conv{i}", (None, Edit.of("quantize", f"conv{i}", bits=8)), (32.0, 8.0))
+        Place("quantize", f"conv{i}", ((), (Edit.of("quantize", f"conv{i}", bits=8),)), (32.0, 8.0))
         for i in range(4)
     ]
     places = (*groups, block, *layers)

@@ -41,6 +41,7 @@ class Native:
 
     name = "native"
     joins = True
+    skips_zeros = True
 
     def __init__(self, bf16: bool = False) -> None:
         self.bf16 = bf16

@@ -107,6 +107,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     joins = False
+    skips_zeros = False
 
     def missing(self, program: Any) -> tuple[str, ...]:
         """Ops that have no ONNX form, by name."""

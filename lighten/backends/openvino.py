@@ -160,6 +160,7 @@ class OpenVino:
 
     name = "openvino"
     joins = False
+    skips_zeros = False
 
     def missing(self, program: Any) -> tuple[str, ...]:
         """Ops that have no ONNX form, by name."""

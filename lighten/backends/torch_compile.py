@@ -79,6 +79,7 @@ class TorchCompile:
 
     name = "torch.compile"
     joins = False
+    skips_zeros = False
 
     def missing(self, program: Program) -> Sequence[str]:
         """The ops that the eager backend cannot run."""

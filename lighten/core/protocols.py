@@ -84,11 +84,12 @@ class Backend(Protocol):
     `missing` names the ops it cannot run. `load` takes the bytes of an ONNX model, the file that
     ships; where a backend runs files, `compile(program)` is `load(to_onnx(program))`. One that
     `joins` computes additions and functions of a layer's sums before it rounds them to int8
-    (`program.flow`).
+    (`program.flow`); one that `skips_zeros` takes less time for int8 weights in blocks of zeros.
     """
 
     name: str
     joins: bool
+    skips_zeros: bool
 
     def missing(self, program: Any) -> Sequence[str]: ...
     def compile(self, program: Any, threads: int = 1) -> Executable: ...

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lighten.formats.projections import Pattern, mask
 from lighten.program.cost import op_macs
-from lighten.program.ir import Op, Program
+from lighten.program.ir import Op, Program, Sparsity
 from lighten.program.spec import weights
 
 LAYERS = ("conv", "conv_transpose", "linear")
@@ -49,3 +51,18 @@ def sparsity(program: Program) -> float:
     """The share of zeros among all weights of layers."""
     found = zeros(program)
     return sum(layer.zeros for layer in found) / max(1, sum(layer.weights for layer in found))
+
+
+def thinned(program: Program, left: Mapping[str, tuple[Pattern, float]]) -> Program:
+    """The program with all but a share of these layers' weights gone, in their patterns: those of
+    the least magnitude.
+    """
+    arrays = dict(program.arrays)
+    for layer, (pattern, density) in left.items():
+        name = weights(program.op(layer))[0]
+        stored = arrays[name]
+        stays = mask(np.abs(stored.codes.astype(np.float32)), pattern, density)
+        codes = (stored.codes * stays).astype(stored.codes.dtype)
+        sparsity = Sparsity(pattern.kind, pattern.extents(stays.ndim), float(stays.mean()))
+        arrays[name] = replace(stored, codes=codes, sparsity=sparsity)
+    return program.changed(arrays=arrays)

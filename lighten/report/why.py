@@ -15,6 +15,7 @@ QUANTITIES: dict[str, Callable[[float], str]] = {
     "size": size,
     "macs": lambda value: f"{count(value)} MACs",
 }
+INT8 = 8.0  # bits of a weight
 NAMED = 2  # layers that a group is said to go with, by name
 
 
@@ -38,9 +39,13 @@ def step(technique: str, start: float, end: float) -> str:
 
     >>> step("channels", 64, 48), step("quantize", 32, 8), step("blocks", 1, 0)
     ('64 → 48 channels', 'int8', 'dropped')
+    >>> step("quantize", 32, 2)
+    'int8 with 25 % of its weights'
     """
     if technique == "channels":
         return f"{start:g} → {end:g} channels"
+    if technique == "quantize" and end < INT8:
+        return f"int8 with {100 * end / INT8:g} % of its weights"
     return {"quantize": "int8", "blocks": "dropped"}.get(technique, technique)
 
 

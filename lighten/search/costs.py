@@ -86,6 +86,7 @@ def _term(name: str, use: Use, known: tuple[_Book, LatencyModel]) -> Term:
     inner, read = book.side(use.shape.read, use.read)
     outer, written = book.side(use.shape.written, use.written)
     bits = book.at.get(f"quantize:{use.layer}")
+    forms = len(book.space.places[bits].edits) if bits is not None else 1
     if inner is not None and inner == outer:  # one group on both sides: depthwise, residual
         widths = [(r, w) for r, w in zip(read, written, strict=True)]
         nodes = [inner]
@@ -93,8 +94,8 @@ def _term(name: str, use: Use, known: tuple[_Book, LatencyModel]) -> Term:
         widths = [(r, w) for r in read for w in written]
         nodes = [node for node in (inner, outer) if node is not None]
     sizes = {inner: len(read), outer: len(written)}
-    shape = [sizes[node] for node in nodes] + [2] * (bits is not None)
-    tables = _tables(use, widths, (model, bits is not None))
+    shape = [sizes[node] for node in nodes] + [forms] * (bits is not None)
+    tables = _tables(use, widths, (model, forms))
     nodes = [*nodes, bits] if bits is not None else nodes
     gates = tuple((book.at[f"blocks:{b}"], 1) for b in use.blocks if f"blocks:{b}" in book.at)
     shaped = {quantity: table.reshape(shape) for quantity, table in tables.items()}
@@ -111,16 +112,17 @@ def _boundary(name: str, uses: Mapping[str, Use], known: tuple[_Book, LatencyMod
     cost = model.cast_ms(use.shape)
     gone = dict.fromkeys((*use.blocks, *uses[use.then].blocks))
     gates = tuple((book.at[f"blocks:{b}"], 1) for b in gone if f"blocks:{b}" in book.at)
-    tables = {"latency": np.array([[0.0, cost], [cost, 0.0]])}
+    rounded = [np.arange(len(book.space.places[at].edits)) > 0 for at in (here, there)]
+    tables = {"latency": cost * (rounded[0][:, None] != rounded[1][None, :])}
     return Term(f"{name} to {use.then}", (here, there), tables, gates)
 
 
 def _tables(
-    use: Use, widths: Sequence[tuple[float, float]], known: tuple[LatencyModel, bool]
+    use: Use, widths: Sequence[tuple[float, float]], known: tuple[LatencyModel, int]
 ) -> dict[str, Array]:
-    """Latency, MACs and bytes for each (read, written), in float and then, if asked, in int8."""
-    model, both = known
-    columns = (use.plain, use.int8) if both else (use.plain,)
+    """Latency, MACs and bytes for each (read, written), in each of so many forms, float first."""
+    model, forms = known
+    columns = [use.at(form) for form in range(forms)]
     tables = {q: np.zeros((len(widths), len(columns))) for q in ("latency", "macs", "size")}
     for bits, shape in enumerate(columns):
         if shape is None:

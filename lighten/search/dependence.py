@@ -3,12 +3,12 @@
 Each group is cut once, alone, the network lowered, and every op whose shape changed depends on it,
 in proportion: an op's width is a sum over the groups it reads or writes. So it holds for whatever
 `cut` and `lower` can do. Likewise the ops that are gone when a block is dropped, and what every op
-looks like in int8.
+looks like in each form that layers can have: float, int8, int8 with ever fewer weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lighten.core.recipe import Edit, Recipe
@@ -18,18 +18,18 @@ from lighten.program.ir import Program
 from lighten.search.shapes import Shape, shapes
 
 Build = Callable[[Recipe], Program]
+Edits = tuple[Edit, ...]
 
 
 @dataclass(frozen=True)
 class Use:
-    """One op: its shapes with nothing cut, in float and in int8 (None: not there), and what they
-    depend on. `read[group]` and `written[group]` are channels per slice of the group; `blocks` are
-    those it is gone with; `layer` is the layer whose int8 choice decides its format, and `then` the
-    next layer that reads what it writes.
+    """One op: its shapes with nothing cut, in each form of the network, float first (None: not
+    there), and what they depend on. `read[group]` and `written[group]` are channels per slice of
+    the group; `blocks` are those it is gone with; `layer` is the layer whose form decides its own,
+    and `then` the next layer that reads what it writes.
     """
 
-    plain: Shape | None
-    int8: Shape | None
+    forms: tuple[Shape | None, ...]
     read: Mapping[str, float] = field(default_factory=dict)
     written: Mapping[str, float] = field(default_factory=dict)
     blocks: tuple[str, ...] = ()
@@ -38,10 +38,17 @@ class Use:
 
     @property
     def shape(self) -> Shape:
-        """The shape with nothing cut."""
-        found = self.plain or self.int8
-        assert found is not None
-        return found
+        """The shape with nothing cut, in the first form that has it."""
+        return next(shape for shape in self.forms if shape is not None)
+
+    @property
+    def int8(self) -> Shape | None:
+        """Its shape in int8, if there is int8."""
+        return self.forms[1] if len(self.forms) > 1 else None
+
+    def at(self, form: int) -> Shape | None:
+        """Its shape in a form; in int8 where it looks alike in all that follow."""
+        return self.forms[min(form, len(self.forms) - 1)]
 
 
 def first_slices(group: Group, kept: int) -> Edit:
@@ -49,15 +56,16 @@ def first_slices(group: Group, kept: int) -> Edit:
     return Edit.of("channels", group.name, keep=list(range(kept)), of=group.size)
 
 
-def observe(graph: Graph, build: Build, eight: tuple[Edit, ...] = ()) -> dict[str, Use]:
-    """Op name → how it depends on the choices. `eight` are the edits that make all layers int8.
+def observe(graph: Graph, build: Build, forms: Sequence[Edits] = ()) -> dict[str, Use]:
+    """Op name → how it depends on the choices. `forms` are the edits that bring all layers into
+    one form each, int8 first.
 
     A group or block that cannot be built on its own is left out: it then counts as costing nothing.
     """
     whole = build(Recipe())
     plain = shapes(whole)
-    int8 = shapes(build(Recipe(eight))) if eight else {}
-    names = list(dict.fromkeys((*plain, *int8)))
+    formed = [shapes(build(Recipe(edits))) for edits in forms]
+    names = list(dict.fromkeys((*plain, *(name for found in formed for name in found))))
     read: dict[str, dict[str, float]] = {name: {} for name in names}
     written: dict[str, dict[str, float]] = {name: {} for name in names}
     blocks: dict[str, list[str]] = {name: [] for name in names}
@@ -75,7 +83,7 @@ def observe(graph: Graph, build: Build, eight: tuple[Edit, ...] = ()) -> dict[st
         for name in plain if left else ():
             if name not in left:
                 blocks[name].append(block.name)
-    layers = _layers(whole, {edit.place for edit in eight})
+    layers = _layers(whole, {edit.place for edit in (forms[0] if forms else ())})
     uses = {}
     for name in names:
         like = name if name in plain else _copied(name, whole)
@@ -84,8 +92,8 @@ def observe(graph: Graph, build: Build, eight: tuple[Edit, ...] = ()) -> dict[st
         layer = layers.get(name) or layers.get(f"→{like}", "")
         gone = tuple(blocks.get(like, ()))
         then = layers.get(f"→{name}", "")
-        both = (plain.get(name), int8.get(name))
-        uses[name] = Use(*both, *sides, blocks=gone, layer=layer, then=then)
+        seen = (plain.get(name), *(found.get(name) for found in formed))
+        uses[name] = Use(seen, *sides, blocks=gone, layer=layer, then=then)
     return uses
 
 

@@ -144,7 +144,7 @@ def publish(
 
 def point(recipe: Recipe, score: Mapping[str, Any], measured: bool) -> dict[str, Any]:
     """One point of the front: what it scores, and what it does in a few words."""
-    counts = [(t, len(recipe.by(t))) for t in ("blocks", "channels", "quantize")]
+    counts = [(t, len(recipe.by(t))) for t in ("blocks", "channels", "weights", "quantize")]
     wanted = ("quality", "latency_ms", "bytes", "macs", "drop")
     return {
         "digest": recipe.digest,
@@ -162,7 +162,8 @@ def calibrated(bench: Workbench, final: Trial) -> Built:
     recipe = final.recipe
     built = bench.trained(recipe, final.stage, bench.graph.module)
     eight = recipe.by("quantize")
-    if not eight or any(name == "calibrator" for name, _ in eight[0].settings):
+    learned = bool(recipe.by("weights"))  # its ranges, too
+    if not eight or learned or any(name == "calibrator" for name, _ in eight[0].settings):
         return built
 
     def scored() -> dict[str, float]:

@@ -17,23 +17,21 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from lighten import techniques
 from lighten.backends.native import Native, code_digest
 from lighten.core.protocols import Backend
-from lighten.core.recipe import Edit, Recipe
-from lighten.formats.calibrate import Histogram
+from lighten.core.recipe import Recipe
 from lighten.measure import cache, installed, latency
 from lighten.measure.probe import probe
 from lighten.network.graph import Graph, Group
 from lighten.program.ir import Program
-from lighten.program.quantize import quantizable, quantize
 from lighten.search.costs import price
-from lighten.search.dependence import Build, Use, first_slices, observe
+from lighten.search.dependence import Build, Use, observe
 from lighten.search.latency_model import LatencyModel, Observation, fit
 from lighten.search.options import Options
 from lighten.search.problem import Problem
 from lighten.search.shapes import Shape, shapes
 from lighten.search.space import Space
+from lighten.search.variants import builder, draw, forms
 
 Array = np.ndarray[Any, Any]
 VARIANTS = 48
@@ -41,7 +39,6 @@ LEAST, SHARE = 24, 0.25  # after so many, no more than this share of the time th
 PROFILED = 3  # every third variant is also timed op by op
 SECONDS = 0.2  # of timing per variant,
 ROUNDS = 10  # in so many bursts
-RATIOS = (0.2, 1.0)  # keep ratios drawn between
 CHOICES = 9  # kept counts per group, at most
 SLOW = 1.05  # times what the others explain: such a measurement was disturbed, perhaps
 TRUSTED = 0.1  # a fit worse than this was disturbed: its measurements are not kept for other runs
@@ -72,8 +69,8 @@ def measure(bench: Bench, variants: int = VARIANTS) -> LatencyModel:
 
     What took longer than the others explain is timed once more, and the quicker time counts.
     """
-    build, int8 = builder(bench), eight(bench)
-    recipes = draw(bench.graph, bench.options.seed, variants, int8)
+    build, known = builder(bench), forms(bench)
+    recipes = draw(bench.graph, bench.options.seed, variants, known)
     with _Kept(bench) as kept:
 
         def timed(i: int, again: str = "") -> Observation:
@@ -95,7 +92,7 @@ def measure(bench: Bench, variants: int = VARIANTS) -> LatencyModel:
         model = fit(found)
         kept.trusted = model.residual <= TRUSTED
     bench.progress("latency model", len(recipes), len(recipes))
-    uses = observe(bench.graph, build, int8)
+    uses = observe(bench.graph, build, known)
     steps = {group.name: staircase(model, uses, group) for group in bench.graph.groups}
     return replace(model, steps=steps, uses=uses)
 
@@ -118,75 +115,6 @@ def _in_time(bench: Bench, timed: Callable[[int], Any], count: int) -> Callable[
 def problem(bench: Bench, space: Space, model: LatencyModel) -> Problem:
     """The budgeted choice in numbers: what each choice of the space costs; no losses yet."""
     return price(space, model, model.uses, len(bench.original_bytes))
-
-
-def builder(bench: Bench) -> Build:
-    """Makes the Program of a recipe for timing: cut, lowered, and int8 with made-up ranges."""
-    made_up = Histogram.of(np.array([0.0, 1.0, 6.0]))
-
-    def build(recipe: Recipe) -> Program:
-        program = bench.lowered(techniques.apply(bench.graph, recipe))
-        there = set(quantizable(program))
-        layers = [edit.place for edit in recipe.by("quantize") if edit.place in there]
-        ranges = dict.fromkeys(program.values, made_up)
-        joins = bench.backend.joins
-        return quantize(program, ranges, layers, "max", joins) if layers else program
-
-    return build
-
-
-def eight(bench: Bench) -> tuple[Edit, ...]:
-    """What makes all layers int8; nothing where the backend runs the network in float alone."""
-    build, int8 = builder(bench), techniques.everywhere("quantize", bench.graph)
-    missing = bench.backend.missing
-    if int8 and set(missing(build(Recipe(int8)))) - set(missing(build(Recipe()))):
-        return ()
-    return int8
-
-
-def draw(graph: Graph, seed: int, count: int, eight: Sequence[Edit]) -> list[Recipe]:
-    """Recipes over all keep ratios and formats; first the whole network, in float and in int8
-    (`eight` are the edits that make it so, if it can be).
-
-    A third keep one ratio everywhere, the others draw one per group. Half of these rounded to a
-    multiple of four, as the search will; each is float, int8, or (a quarter) mixed by layer. A
-    third also drop blocks: so the time of a call is told from that of its ops.
-    """
-    rng = np.random.default_rng(seed)
-    found = [Recipe(), Recipe(tuple(eight))] if eight else [Recipe()]
-    while len(found) < count:
-        same, rounded = rng.random() < 1 / 3, rng.random() < 1 / 2
-        ratios = np.full(len(graph.groups), rng.uniform(*RATIOS))
-        if not same:
-            ratios = rng.uniform(*RATIOS, len(graph.groups))
-        edits = [
-            first_slices(group, kept)
-            for group, ratio in zip(graph.groups, ratios, strict=True)
-            if (kept := _count(group.size, ratio, 4 if rounded else 1)) < group.size
-        ]
-        dropped = _dropped(graph, rng)
-        gone = {place for name in dropped for place in graph.inside(name)}
-        there = [edit for edit in (*edits, *_formats(eight, rng)) if edit.place not in gone]
-        found.append(Recipe((*there, *(Edit.of("blocks", name) for name in dropped))))
-    return [recipe.without_training() for recipe in found[:count]]
-
-
-def _count(size: int, ratio: float, multiple: int) -> int:
-    exact = size * ratio
-    kept = round(exact / multiple) * multiple if size >= 2 * multiple else round(exact)
-    return int(min(size, max(1, kept)))
-
-
-def _dropped(graph: Graph, rng: np.random.Generator) -> list[str]:
-    """Names of blocks to drop: in a third of the variants, any share of them."""
-    share = rng.random() if rng.random() < 1 / 3 else 0.0
-    return [block.name for block in graph.blocks if rng.random() < share]
-
-
-def _formats(eight: Sequence[Edit], rng: np.random.Generator) -> list[Edit]:
-    kind = rng.random()
-    share = 1.0 if kind < 0.45 else 0.0 if kind < 0.75 else rng.random()
-    return [edit for edit in eight if rng.random() < share]
 
 
 def _timing(bench: Bench, build: Build, what: tuple[Recipe, bool]) -> Callable[[], dict[str, Any]]:

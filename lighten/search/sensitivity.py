@@ -21,14 +21,17 @@ from lighten.core.recipe import Recipe
 from lighten.core.task import Batch, Task, first_samples
 from lighten.criteria import Statistics, gather
 from lighten.formats.integer import INT8_WEIGHT, UINT8, Integer
+from lighten.formats.projections import mask
 from lighten.measure.quality import divergence
 from lighten.network.fake_quantize import fake_quantize
 from lighten.network.graph import Graph, Layer
 from lighten.search.space import Place, Space
 from lighten.techniques import apply
+from lighten.techniques.weights import thinning
 from lighten.train.evaluate import judging, quality
 from lighten.train.losses import loss_of
 from lighten.train.outputs import logits_of
+from lighten.train.sparsify import Thinning
 
 Array = np.ndarray[Any, Any]
 SAMPLES = 256
@@ -69,9 +72,7 @@ def losses(bench: Bench, space: Space) -> dict[str, tuple[float, ...]]:
         bench.progress("sensitivity", i, len(space.places))
 
         def look(choice: int, place: Place = place) -> float:
-            edit = place.edits[choice]
-            assert edit is not None
-            recipe = Recipe((edit,)).without_training()
+            recipe = Recipe(place.edits[choice]).without_training()
 
             def measured() -> float:
                 answers = _edited(bench.graph, place, recipe, batches)
@@ -105,7 +106,8 @@ def along(widths: Sequence[float], look: Callable[[int], float]) -> tuple[float,
 
 def _edited(graph: Graph, place: Place, recipe: Recipe, batches: Sequence[Batch]) -> Tensor:
     if place.technique == "quantize":
-        with judging(graph.module), fake_int8(graph.module, place.name):
+        thin = [thinning(edit) for edit in recipe.by("weights")]
+        with judging(graph.module), fake_int8(graph.module, place.name, *thin):
             return _answers(graph.module, batches)
     module = apply(graph, recipe)
     with judging(module):
@@ -118,8 +120,9 @@ def _answers(module: nn.Module, batches: Iterable[Batch]) -> Tensor:
 
 
 @contextmanager
-def fake_int8(module: nn.Module, layer: str) -> Iterator[None]:
-    """One layer with its weight and what it reads rounded to int8 and back; undone bit-exactly.
+def fake_int8(module: nn.Module, layer: str, *thin: Thinning) -> Iterator[None]:
+    """One layer with its weight and what it reads rounded to int8 and back, and `thin` of its
+    weights left, by their magnitude; undone bit-exactly.
 
     A call without a module of its own (a functional one) stays as it is.
     """
@@ -136,7 +139,10 @@ def fake_int8(module: nn.Module, layer: str) -> Iterator[None]:
     hook = part.register_forward_pre_hook(rounded_input)
     try:
         with torch.no_grad():
-            weight.copy_(rounded(saved, INT8_WEIGHT, 0))
+            left = saved
+            for each in thin:
+                left = left * mask(saved.abs(), each.pattern, each.density)
+            weight.copy_(rounded(left, INT8_WEIGHT, 0))
         yield
     finally:
         hook.remove()

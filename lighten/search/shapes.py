@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lighten.formats.integer import Float32, Format
-from lighten.program.ir import Op, Program
+from lighten.program.ir import Op, Program, Stored
 
 WEIGHTED = ("conv", "conv_transpose", "linear")
+PARTS = 16  # of a layer's weights: layers of which as many stay are of one class
 
 
 @dataclass(frozen=True)
 class Shape:
     """One op: its class (everything but the widths), channels read and written, and its work.
 
-    `macs` are multiply-accumulates, `weights` stored numbers in the weight, `numbers` what it
-    writes, each for one sample at these widths. `paired` says that the work is a product of both
-    widths (a dense layer), not of one.
+    `macs` are multiply-accumulates, `weights` stored numbers in the weight (those that are zero by
+    construction are left out of both), `numbers` what it writes, each for one sample at these
+    widths. `paired` says that the work is a product of both widths (a dense layer), not of one.
     """
 
     key: str
@@ -70,10 +71,10 @@ def _weighted(program: Program, op: Op) -> Shape | None:
             *(("g" + str(groups),) if groups > 1 and not depthwise else ()),
             _times(kernel) + "/" + _times(op.get("strides", ())),
             "@" + _times(extent),
-            _formats(program, op, weight.format),
+            _formats(program, op, weight.format) + _thin(weight),
         )
     )
-    count = float(math.prod(shape))
+    count = math.prod(shape) * weight.sparsity.density
     return Shape(
         key,
         read,
@@ -109,6 +110,13 @@ def _formats(program: Program, op: Op, weight: Format | None) -> str:
     if weight is not None:  # a layer rounds its result in passing: that costs little
         return given + "*" + _short(weight)
     return given + ">" + _short(program.values[op.output].format)
+
+
+def _thin(weight: Stored) -> str:
+    """How many of its weights stay, in parts; nothing where all do."""
+    if weight.sparsity.kind == "dense":
+        return ""
+    return f" {weight.sparsity.kind} {round(PARTS * weight.sparsity.density)}/{PARTS}"
 
 
 def _short(found: Format) -> str:

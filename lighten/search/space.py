@@ -1,6 +1,6 @@
 """Everything that may be chosen in one network, as a vector of small integers.
 
-    place    a group, a block or a layer, with its choices: an edit each, or None to leave it
+    place    a group, a block or a layer, with its choices: the edits of each, none to leave it
     choice   one index per place; `Space.recipe` turns it into a recipe, `Space.choice` back
 
 Which slices go for a kept count is settled here, by a criterion; how many is the search's choice.
@@ -13,24 +13,30 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from lighten.core.device import Device
 from lighten.core.recipe import Edit, Recipe
 from lighten.criteria import DEFAULT, TABLE, Statistics, order, weights_of
 from lighten.errors import BudgetError, RecipeError
 from lighten.network.graph import Graph, Group
 from lighten.search.problem import Choice, Problem
+from lighten.techniques import TABLE as TECHNIQUES
 from lighten.techniques import everywhere
 
+WIDTH_FLOAT, WIDTH_INT8 = 32.0, 8.0
+LEAST_CHANNELS = 8  # that a layer reads whose weights may become fewer
 Counts = Callable[[Group], Sequence[int]]  # the kept counts worth considering for a group
 Losses = tuple[float, ...]  # of each choice of a place
 
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere to choose. `widths[c]` is what choice c leaves: slices, 1 or 0 blocks, bits."""
+    """Somewhere to choose. `widths[c]` is what choice c leaves: slices, 1 or 0 blocks, bits of a
+    weight (where but a share of the weights stays, that share of theirs).
+    """
 
     technique: str
     name: str
-    edits: tuple[Edit | None, ...]
+    edits: tuple[tuple[Edit, ...], ...]
     widths: tuple[float, ...]
 
     @property
@@ -109,18 +115,22 @@ class Space:
     def recipe(self, choice: Choice) -> Recipe:
         """The recipe of one choice per place, without training."""
         chosen = zip(self.places, self.plain(choice), strict=True)
-        edits = [edit for place, c in chosen if (edit := place.edits[c]) is not None]
+        edits = [edit for place, c in chosen for edit in place.edits[c]]
         return Recipe(tuple(edits), weights=self.weights, data=self.data).without_training()
 
     def choice(self, recipe: Recipe) -> Choice:
         """The choice that makes this recipe; `RecipeError` where an edit is not in the space."""
-        at = {place.key: position for position, place in enumerate(self.places)}
-        chosen = list(self.mildest)
-        for edit in recipe.edits:
-            position = at.get(f"{edit.technique}:{edit.place}")
-            if position is None or edit not in self.places[position].edits:
-                raise RecipeError(f"The edit {edit.technique} of {edit.place} is not in the space.")
-            chosen[position] = self.places[position].edits.index(edit)
+        asked, chosen = set(recipe.edits), []
+        for place in self.places:
+            known = {edit for edits in place.edits for edit in edits}
+            wanted = asked & known
+            fitting = [c for c, edits in enumerate(place.edits) if set(edits) == wanted]
+            if not fitting:
+                raise RecipeError(f"What is done to {place.name} is no choice of the space.")
+            chosen.append(fitting[0])
+            asked -= wanted
+        for edit in asked:
+            raise RecipeError(f"The edit {edit.technique} of {edit.place} is not in the space.")
         return tuple(chosen)
 
     def of(self, technique: str) -> list[int]:
@@ -135,7 +145,8 @@ def space(
     counts: Counts | None = None,
     techniques: Sequence[str] = ("channels", "blocks", "quantize"),
 ) -> Space:
-    """The space of a traced network: kept counts per group, blocks to drop, layers in int8.
+    """The space of a traced network: kept counts per group, blocks to drop, layers in int8, of
+    which with the technique "weights" some blocks of weights stay.
 
     `counts` gives the kept counts worth considering (default: `grid`); the slices kept are those
     that `criterion` ranks first. The edits are those of `lighten.techniques`.
@@ -148,10 +159,9 @@ def space(
             places.append(channels_place(group, ranked, (counts or grid)(group)))
     if "blocks" in techniques:
         drops = [(block.name, Edit.of("blocks", block.name)) for block in graph.blocks]
-        places += [Place("blocks", name, (None, edit), (1.0, 0.0)) for name, edit in drops]
+        places += [Place("blocks", name, ((), (edit,)), (1.0, 0.0)) for name, edit in drops]
     if "quantize" in techniques:
-        for edit in everywhere("quantize", graph):
-            places.append(Place("quantize", edit.place, (None, edit), (32.0, 8.0)))
+        places += form_places(graph, "weights" in techniques)
     inside = {
         block.name: tuple(
             at
@@ -166,11 +176,40 @@ def space(
 def channels_place(group: Group, ranked: Sequence[int], counts: Sequence[int]) -> Place:
     """The place of a group: all slices kept, then ever fewer of the best ranked."""
     kept = sorted({c for c in counts if 0 < c < group.size}, reverse=True)
-    edits: list[Edit | None] = [None]
+    edits: list[tuple[Edit, ...]] = [()]
     for count in kept:
         keep = sorted(ranked[:count])
-        edits.append(Edit.of("channels", group.name, keep=keep, of=group.size))
+        edits.append((Edit.of("channels", group.name, keep=keep, of=group.size),))
     return Place("channels", group.name, tuple(edits), (float(group.size), *map(float, kept)))
+
+
+def form_places(graph: Graph, thin: bool = True) -> list[Place]:
+    """Every layer that runs in int8: in float, in int8, and where `thin`, with ever fewer of its
+    blocks of weights.
+    """
+    layers = fewer_weights(graph) if thin else {}
+    found = []
+    for edit in everywhere("quantize", graph):
+        choices, widths = [(), (edit,)], [WIDTH_FLOAT, WIDTH_INT8]
+        for fewer in layers.get(edit.place, ()):
+            choices.append((edit, fewer))
+            widths.append(WIDTH_INT8 * float(fewer["density"]))
+        found.append(Place("quantize", edit.place, tuple(choices), tuple(widths)))
+    return found
+
+
+def fewer_weights(graph: Graph) -> dict[str, tuple[Edit, ...]]:
+    """Layer → the edits that leave it a share of its blocks, the mildest first: of convolutions
+    that are not in groups, but those of few channels, of which too little would be left.
+    """
+    row, device = TECHNIQUES["weights"], Device("", "", 1)
+    found = {}
+    for layer in row.places(graph):
+        dense = layer.kind == "conv2d" and layer.settings.get("groups", 1) == 1
+        if dense and layer.input[0] >= LEAST_CHANNELS:
+            knobs = row.knobs(layer, graph, device).choices
+            found[layer.name] = tuple(Edit.of("weights", layer.name, **each) for each in knobs)
+    return found
 
 
 def grid(group: Group, multiple: int = 4, choices: int = 9, least: float = 0.125) -> list[int]:

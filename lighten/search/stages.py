@@ -21,7 +21,7 @@ from lighten.measure import latency
 from lighten.network import Graph
 from lighten.program.ir import Program
 from lighten.run import RunFolder
-from lighten.search import pace, predict, schedule, sensitivity
+from lighten.search import pace, predict, schedule, sensitivity, variants
 from lighten.search.correct import corrected, latency_scale
 from lighten.search.evidence import evidence
 from lighten.search.further import further
@@ -128,7 +128,9 @@ def explore(bench: Workbench, bounds: Bounds) -> Explored:
     """Predict: what each choice would cost in time, bytes and MACs, and in quality."""
     model = predict.measure(bench)
     stats = sensitivity.statistics(bench)
-    kinds = [name for name in TABLE if name != "quantize" or predict.eight(bench)]
+    forms = variants.forms(bench)
+    absent = {"quantize", "weights"} if not forms else {"weights"} if len(forms) < 2 else set()
+    kinds = [name for name in TABLE if name not in absent]
     space = space_of(bench.graph, stats, counts=model.counts, techniques=kinds)
     space = replace(space, data=bench.task.fingerprint)
     space = replace(space, evidence=evidence(space, sensitivity.losses(bench, space)))

@@ -17,12 +17,14 @@ RATIOS = np.linspace(1.0, 0.05, 96)
 
 
 def propose(space: Space, history: Sequence[Trial], seed: int, count: int) -> list[Recipe]:
-    """The largest ratios that meet the limits, in int8 where that is to be had and then in float.
+    """The largest ratios that meet the limits, in every form that layers can have: int8, with ever
+    fewer weights, and last float.
 
     Where none does, the smallest. Later calls go on to smaller ratios.
     """
     known = set(tried(space, history))
-    ladders = [_ladder(space, int8) for int8 in (True, False) if int8 is False or _has_int8(space)]
+    forms = max((len(space.places[at].edits) for at in space.of("quantize")), default=1)
+    ladders = [_ladder(space, form) for form in (*range(1, forms), 0)]
     found: list[Choice] = []
     for step in range(max(map(len, ladders))):
         for ladder in ladders:
@@ -31,24 +33,22 @@ def propose(space: Space, history: Sequence[Trial], seed: int, count: int) -> li
     return [space.recipe(choice) for choice in found[:count]]
 
 
-def _has_int8(space: Space) -> bool:
-    return bool(space.of("quantize"))
-
-
-def _ladder(space: Space, int8: bool) -> list[Choice]:
+def _ladder(space: Space, form: int) -> list[Choice]:
     """Every different choice of one ratio that meets the limits, the mildest first."""
-    rungs = list(dict.fromkeys(_uniform(space, float(ratio), int8) for ratio in RATIOS))
+    rungs = list(dict.fromkeys(_uniform(space, float(ratio), form) for ratio in RATIOS))
     within = [choice for choice in rungs if space.priced.meets(choice, space.limits)]
     return within or rungs[-1:]
 
 
-def _uniform(space: Space, ratio: float, int8: bool) -> Choice:
+def _uniform(space: Space, ratio: float, form: int) -> Choice:
     choice = []
     for place in space.places:
         if place.technique == "channels":
             wanted = ratio * place.widths[0]
             nearest = min(range(len(place.widths)), key=lambda c: abs(place.widths[c] - wanted))
             choice.append(nearest)
+        elif place.technique == "quantize":
+            choice.append(min(form, len(place.edits) - 1))
         else:
-            choice.append(int(place.technique == "quantize" and int8))
+            choice.append(0)
     return tuple(choice)

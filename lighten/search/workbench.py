@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from torch import nn
 from lighten import backends, techniques, train
 from lighten.backends.eager import activations
 from lighten.core.progress import Progress
-from lighten.core.protocols import Backend, Executable
+from lighten.core.protocols import Backend, Executable, Hook
 from lighten.core.recipe import Recipe, Training
 from lighten.core.task import Batch, Task, first_samples
 from lighten.core.trial import Interval, Latency, Score, Trial
@@ -23,6 +23,7 @@ from lighten.measure import latency, quality
 from lighten.network import Graph, check_exact, lower
 from lighten.program import cost, empty, onnx_out, quantization
 from lighten.program.ir import Program
+from lighten.program.quantize import observe, quantizable, quantize
 from lighten.run import RunFolder
 from lighten.search.options import Options
 
@@ -133,10 +134,12 @@ class Workbench:
         return module
 
     def program(self, module: nn.Module, recipe: Recipe, calibrator: str = "mse") -> Program:
-        """The executable form: lowered, then quantized where the recipe says so."""
+        """The executable form: lowered, then quantized where the recipe says so and the network
+        has not learned to be.
+        """
         program = self.lowered(module)
         layers = [edit.place for edit in recipe.by("quantize")]
-        if not layers:
+        if not layers or recipe.by("weights"):
             return program
         inputs = [batch.inputs for batch in self.calibration]
         joins = self.backend.joins
@@ -144,18 +147,33 @@ class Workbench:
 
     def trained(self, recipe: Recipe, stage: str, teacher: nn.Module | None) -> Built:
         """Cut, train, lower, quantize. Training resumes from, and ends in, a checkpoint."""
-        module = self.cut(recipe)
+        module, hooks = self._learner(self.cut(recipe), recipe)
 
         def tell(state: Any) -> None:
             self.progress(f"{stage} {recipe.digest}", state.step, state.steps)
 
         session = train.Session(
+            hooks,
             checkpoint=self.folder.work / f"{stage}-{recipe.digest}.safetensors",
             progress=tell,
         )
         history = train.fit(module, self.task, recipe.training, teacher=teacher, session=session)
         program = self.program(module, recipe)
         return Built(recipe, module, program, onnx_out.to_onnx(program), history)
+
+    def _learner(self, module: nn.Module, recipe: Recipe) -> tuple[nn.Module, Sequence[Hook]]:
+        """What is trained: where weights become fewer, a network that learns so, in integers."""
+        fewer = recipe.by("weights")
+        if not fewer:
+            return module, ()
+        program = self.lowered(module)
+        there = set(quantizable(program))
+        layers = [edit.place for edit in recipe.by("quantize") if edit.place in there]
+        seen = observe(program, self.calibration, activations)
+        quantized = quantize(program, seen, layers, joins=self.backend.joins)
+        steps = train.steps_of(recipe.training, self.task.train_size)
+        edits = [edit for edit in fewer if edit.place in there]
+        return techniques.learning(module, self.task.example(2), edits, steps, quantized)
 
     def executable(self, program: Program) -> Executable:
         """A Program in the chosen backend: the file that ships, loaded, where it runs files."""
