@@ -70,11 +70,10 @@ def main(epochs: float = 6.0) -> dict[str, float]:
 
     print("5. A recipe: here half of every group, and int8 everywhere. (compress searches for it.)")
     halves = [
-        next(
-            edit for edit, width in zip(p.edits, p.widths, strict=True) if width <= p.widths[0] / 2
-        )
+        edit
         for p in space.places
         if p.technique == "channels"
+        for edit in p.edits[next(c for c, w in enumerate(p.widths) if w <= p.widths[0] / 2)]
     ]
     eight = [Edit.of("quantize", graph_layer.name, bits=8) for graph_layer in weighted(graph)]
     recipe = Recipe((*halves, *eight), Training(epochs=epochs, batch=32))

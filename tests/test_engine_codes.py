@@ -21,14 +21,13 @@ from lighten.engine.codes import has_codes
 from lighten.engine.executable import Network
 from lighten.engine.explain import explain
 from lighten.engine.plan import instructions, plan
-from lighten.errors import UnsupportedOps
-from lighten.formats.integer import INT8_WEIGHT, UINT8, Integer, Scale
+from lighten.formats.integer import INT8_WEIGHT, UINT8, Scale
 from lighten.network import lower
 from lighten.program import Builder, Program, interpret
 from lighten.program.emulate import emulate
 from lighten.program.fuse import fuse
 from lighten.program.integers import in_codes, layer
-from lighten.program.ir import Stored, Value
+from lighten.program.ir import Stored
 from lighten.program.quantize import quantization
 from tests.programs import resnet
 from tests.test_emit_integers import SETS
@@ -285,17 +284,6 @@ def test_a_filter_of_zeros_still_has_its_bias() -> None:
     assert in_codes(program.ops[1], program) and layer(program.ops[1], program).bias[0] == 2**23
     (found,) = Native().compile(program)(np.ones((1, 4, 3, 3), np.float32))
     np.testing.assert_array_equal(found[0, :, 0, 0], [0.75, 4.0])
-
-
-def test_other_formats_are_refused_by_name() -> None:
-    b = Builder()
-    program = b.finish(b.op("unary", b.input("x", (4,)), function="relu"))
-    four = Integer(4, signed=False)
-    rounded = Value((4,), four, four.span(0, 1))
-    program = program.changed(values={**program.values, program.outputs[0]: rounded})
-    assert Native().missing(program) == [program.ops[0].name]
-    with pytest.raises(UnsupportedOps, match="unsigned 8-bit"):
-        Native().compile(program)
 
 
 def test_vnni_is_used_for_codes_alone() -> None:

@@ -96,7 +96,7 @@ def with_casts(program: Program, layers: Container[str]) -> Program:
 
 def stays(op: Op, program: Program, layers: Container[str]) -> bool:
     """Whether an op has a kernel of codes."""
-    named = [name for name in (*op.inputs, *op.outputs) if name in program.values]
+    named = list(flowing(op, program))
     codes = [name for name in named if coded(program.values[name])]
     if not codes:
         return True
