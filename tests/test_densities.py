@@ -93,7 +93,7 @@ def test_a_triangle_takes_many_weights_and_few_multiplications() -> None:
         / sum(getattr(layer, kind) for layer in layers)
         for kind in ("parameters", "macs")
     )
-    assert abs(weights - 0.75) < 0.01 and weights - macs > 0.2
+    assert abs(weights - 0.75) < 0.01 and 1 - macs > 1.6 * (1 - weights)
 
 
 def test_by_sensitivity_less_is_lost_than_uniformly() -> None:
