@@ -140,3 +140,14 @@ def score(name: str, out: Path, split: str) -> dict[str, Any]:
             drop, interval = quality.paired_drop(others, rows[name], task.metric)
             told[f"drop from {key}"] = [drop, interval.low, interval.high]
     return told
+
+
+def calibrated(net: Any, task: Any) -> Any:
+    """The network's Program in int8, its steps from what it computes on training samples."""
+    from lighten import api
+    from lighten.backends import eager
+    from lighten.program.quantize import observe, quantize
+
+    program = api.lower(net, task.example(2))
+    seen = observe(program, task.calibration(SAMPLES), eager.activations)
+    return quantize(program, seen, joins=True)
