@@ -16,6 +16,7 @@ import common
 from lighten.core.recipe import Edit, Training
 
 BLOCK = (1, 4)  # four consecutive input channels of one tap of one filter
+OFFERED = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8, 1.0)
 SAMPLES = 1024  # that the first steps are calibrated on
 
 
@@ -24,6 +25,8 @@ class Case:
     """One training. `density` 1 with `rounded` False is the control.
 
     `whole` are the layers that keep every weight: those that the network begins and ends with.
+    `spread` is how the others share the density: "uniform", or "sensitivity", the least loss at
+    equal multiplications.
     """
 
     network: str
@@ -33,6 +36,7 @@ class Case:
     rounded: bool = True
     epochs: float = 30.0
     whole: tuple[str, ...] = ("conv1", "linear")
+    spread: str = "uniform"
 
     @property
     def training(self) -> Training:
@@ -51,6 +55,7 @@ CASES = {
     "resnet20-int8": resnet20(1.0),
     "resnet20-50": resnet20(0.5),
     "resnet20-25": resnet20(0.25),
+    "resnet20-25-sensitivity": resnet20(0.25, spread="sensitivity"),
     "resnet20-20": resnet20(0.2),
 }
 
@@ -71,7 +76,8 @@ def train(name: str, out: Path) -> None:
     before = room.quality(net, task.valid(), task.metric)
     print(f"{name}: {before:.2f} on valid before, {steps} steps", flush=True)
     quantized = calibrated(net, task) if case.rounded else None
-    student, hooks = techniques.learning(net, example, edits(net, example, case), steps, quantized)
+    chosen = edits(net, task, case)
+    student, hooks = techniques.learning(net, example, chosen, steps, quantized)
     out.mkdir(parents=True, exist_ok=True)
     session = room.Session(hooks, out / f"{name}.safetensors", common.told(every=50))
     history = room.fit(student, task, case.training, net, session)
@@ -82,15 +88,58 @@ def train(name: str, out: Path) -> None:
     print(f"{name}: {history.quality:.2f} on valid, {history.seconds / 3600:.2f} hours", flush=True)
 
 
-def edits(net: Any, example: Any, case: Case) -> list[Edit]:
-    """Every convolution but the first in blocks, at one density."""
+def edits(net: Any, task: Any, case: Case) -> list[Edit]:
+    """Every convolution but the first in blocks, as dense as the case says."""
+    from lighten.criteria import densities
     from lighten.network import trace
 
     if case.density == 1.0:
         return []
-    layers = [layer for layer in trace(net, example).layers if layer.kind == "conv2d"]
-    setting = {"pattern": "block", "block": BLOCK, "density": case.density, "end": 0.4}
-    return [Edit.of("weights", x.name, **setting) for x in layers if x.name not in case.whole]
+    layers = [x for x in trace(net, task.example(2)).layers if x.kind == "conv2d"]
+    macs = {x.name: x.macs for x in layers if x.name not in case.whole}
+    found = densities.uniform(macs, case.density)
+    if case.spread == "sensitivity":
+        lost = sensitivity(net, task, tuple(macs))
+        found = densities.of_weights(OFFERED, lost, macs, case.density)
+    setting = {"pattern": "block", "block": BLOCK, "end": 0.4}
+    return [Edit.of("weights", name, density=found[name], **setting) for name in macs]
+
+
+def sensitivity(net: Any, task: Any, layers: tuple[str, ...]) -> dict[str, list[float]]:
+    """What the answers lose when one layer is thinned, on training samples."""
+    import torch
+
+    from lighten.criteria import thinning
+    from lighten.formats.projections import Pattern
+
+    inputs = [(torch.from_numpy(batch.inputs[0]),) for batch in task.calibration(512)]
+    return thinning.losses(net, inputs, layers, Pattern("block", BLOCK), OFFERED)
+
+
+def score(name: str, out: Path, split: str) -> dict[str, Any]:
+    """How much worse the trained program answers on a split: than the given weights, and than the
+    control where that was trained; each with its 95 % interval, in points.
+    """
+    from lighten import api, store
+    from lighten.measure import quality
+
+    case = CASES[name]
+    task = api.load_task(str(case.data))
+    net = api.load_network(case.network, weights=case.weights, task=task)
+    programs = {"given": api.lower(net, task.example(2)), name: store.load(out / f"{name}.lighten")}
+    control = out / f"{case.network.removeprefix('zoo:')}-dense.lighten"
+    if control.exists():
+        programs["control"] = store.load(control)
+    rows = {
+        key: quality.rows(api.compile(program, "eager"), getattr(task, split)(), task.metric)
+        for key, program in programs.items()
+    }
+    told: dict[str, Any] = {"split": split, "quality": quality.quality(rows[name], task.metric)}
+    for key, others in rows.items():
+        if key != name:
+            drop, interval = quality.paired_drop(others, rows[name], task.metric)
+            told[f"drop from {key}"] = [drop, interval.low, interval.high]
+    return told
 
 
 def calibrated(net: Any, task: Any) -> Any:

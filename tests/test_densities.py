@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from itertools import product
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from lighten import zoo
 from lighten.criteria.densities import LEAST, cheapest, of_weights, triangle, uniform
-from lighten.criteria.thinning import losses
+from lighten.criteria.thinning import losses, thinned
 from lighten.errors import BudgetError
 from lighten.formats.projections import Pattern
+from lighten.network import trace
+from tests.small import digits, trained
 
 SIZES = {"a": 100, "b": 4000, "c": 30000, "d": 600}
 OFFERED = (0.1, 0.25, 0.5, 1.0)
@@ -77,3 +81,35 @@ def test_losses_leave_the_weights_as_they_were() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
     for row in found.values():
         assert row[0] > row[1] > row[2] == 0.0
+
+
+def test_a_triangle_takes_many_weights_and_few_multiplications() -> None:
+    """Row C10, LeNet-5: its weights lie in the last layers, its multiplications in the first."""
+    layers = trace(zoo.build("lenet5"), torch.zeros(2, 1, 28, 28)).layers
+    layers = tuple(layer for layer in layers if layer.macs)
+    found = triangle({layer.name: layer.parameters for layer in layers}, 0.25, slope=0.95)
+    weights, macs = (
+        sum((1 - found[layer.name]) * getattr(layer, kind) for layer in layers)
+        / sum(getattr(layer, kind) for layer in layers)
+        for kind in ("parameters", "macs")
+    )
+    assert abs(weights - 0.75) < 0.01 and 1 - macs > 1.6 * (1 - weights)
+
+
+def test_by_sensitivity_less_is_lost_than_uniformly() -> None:
+    """Row C9, at equal weights: all layers thinned together, the answers compared."""
+    net, layers = trained().eval(), ("0", "3.conv1", "3.conv2", "6")
+    inputs = [(torch.from_numpy(batch.inputs[0]),) for batch in digits().calibration(256)]
+    offered = [share / 20 for share in range(1, 21)]
+    sizes = {name: net.get_submodule(name).weight.numel() for name in layers}  # type: ignore[union-attr, operator]
+    measured = losses(net, inputs, layers, Pattern(), offered)
+    changed = []
+    for found in (of_weights(offered, measured, sizes, 0.3), uniform(sizes, 0.3)):
+        assert sum(sizes[name] * found[name] for name in sizes) <= 0.3 * sum(sizes.values()) + 1
+        with torch.no_grad(), ExitStack() as stack:
+            whole = torch.cat([net(*batch) for batch in inputs])
+            for name in layers:
+                stack.enter_context(thinned(net.get_submodule(name), Pattern(), found[name]))
+            thin = torch.cat([net(*batch) for batch in inputs])
+        changed.append(float((thin - whole).square().mean()))
+    assert changed[0] < 0.8 * changed[1]

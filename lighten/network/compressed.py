@@ -18,7 +18,7 @@ from lighten.formats.projections import Pattern, mask
 from lighten.network.fake_quantize import fake_quantize
 from lighten.program.ir import Sparsity, Stored
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 WHOLE_BITS = 8  # from here on, no weight need saturate
 LEAST_STEP = 1e-4  # of the layer's largest step: a filter of zeros must have one, too
 TINY = 1e-8
@@ -65,7 +65,7 @@ class Compressed(nn.Module):
 
     def __init__(self, layer: nn.Module, form: Integer | None = None) -> None:
         super().__init__()
-        if not isinstance(layer, (*CONVOLUTIONS, nn.Linear)):
+        if not isinstance(layer, LAYERS):
             raise NetworkError(
                 f"Only convolutions and linear layers can be compressed, "
                 f"but got {type(layer).__name__}."
@@ -78,11 +78,7 @@ class Compressed(nn.Module):
         self.step = nn.Parameter(first_steps(layer.weight, form).log()) if form and learns else None
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight(), self.layer.bias
-        if isinstance(self.layer, nn.Linear):
-            return F.linear(x, weight, bias)
-        y: Tensor = self.layer._conv_forward(x, weight, bias)
-        return y
+        return computed(self.layer, x, self.weight())
 
     def weight(self) -> Tensor:
         """What is computed with: real numbers on the grid, zero where masked."""
@@ -137,6 +133,28 @@ class Compressed(nn.Module):
             return Sparsity("n:m", extents, float(self.mask.mean()))
         kept = self.mask[tuple(slice(None, None, extent) for extent in extents)]
         return Sparsity(self.pattern.kind, extents, float(kept.mean()))
+
+
+def at(module: nn.Module, path: str) -> tuple[nn.Module, str, nn.Module]:
+    """The module at `path`, with its owner and its name there. Raises `NetworkError`."""
+    parent, _, leaf = path.rpartition(".")
+    try:
+        owner = module.get_submodule(parent)
+        return owner, leaf, owner.get_submodule(leaf)
+    except AttributeError as error:
+        raise NetworkError(
+            f"{path!r} must be a module, so that it can learn in its compressed form.",
+            "Make it a layer of torch.nn, or leave it as it is.",
+        ) from error
+
+
+def computed(layer: nn.Module, x: Tensor, weight: Tensor) -> Tensor:
+    """What the layer makes of `x` with another weight."""
+    bias: Any = layer.bias
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, weight, bias)
+    y: Tensor = layer._conv_forward(x, weight, bias)  # type: ignore[operator]
+    return y
 
 
 def gain(size: int, form: Integer) -> float:

@@ -8,7 +8,7 @@ between the two runs is where the batch lies, which no rule then has to guess; t
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,6 @@ from torch.utils import _pytree as pytree
 
 from lighten.core.task import Preprocess
 from lighten.errors import UnsupportedOps
-from lighten.network.compressed import compressed
 from lighten.network.lift import Lifted, as_examples, lift
 from lighten.network.lower_batch import (
     BATCHES,
@@ -35,8 +34,9 @@ from lighten.network.lower_batch import (
 from lighten.network.lower_ops import bound, function_rule, module_rule
 from lighten.network.lower_shapes import reshape
 from lighten.network.lower_step import Constant, Draft, Flow, Layout, Step, Unsupported
+from lighten.network.projected import as_shipped
 from lighten.program.fuse import drop_unused, fuse
-from lighten.program.ir import Program, Stored, Value
+from lighten.program.ir import Program, Value
 
 FILLS = {
     getattr(torch.ops.aten, name).default
@@ -92,7 +92,7 @@ def lower(
         trace.outputs,
         tuple(draft.ops),
         draft.values,
-        {**draft.arrays, **in_codes(lifted, draft.arrays)},
+        {**draft.arrays, **as_shipped(lifted, draft.arrays)},
         preprocess,
         tuple(labels),
         origin,
@@ -100,12 +100,6 @@ def lower(
         tuple(draft.measured),
     )
     return fuse(program) if fused else drop_unused(program)
-
-
-def in_codes(module: nn.Module, arrays: Mapping[str, Stored]) -> dict[str, Stored]:
-    """The weights of compressed layers as they ship: integer codes, masked."""
-    named = {f"{path}.weight": part for path, part in compressed(module).items()}
-    return {name: part.stored() for name, part in named.items() if name in arrays}
 
 
 @contextmanager

@@ -126,6 +126,14 @@ def fake_quantized(step: Step) -> Flow:
     return rounded
 
 
+def signed(step: Step) -> Flow:
+    """1 from zero on, −1 below."""
+    x = step.flow("x")
+    below = step.binary(x, step.store("zero", np.float32(0)), "less", x.shape)
+    twice = step.binary(below, step.store("minus_two", np.float32(-2)), "mul", x.shape)
+    return step.binary(twice, step.store("one", np.float32(1)), "add", x.shape)
+
+
 def argmax(step: Step) -> Flow:
     """The first place of the largest number along one dimension."""
     x = step.flow("self")

@@ -42,6 +42,7 @@ from lighten.network.lower_logic import (
     is_nan,
     logical,
     masked_fill,
+    signed,
     where,
 )
 from lighten.network.lower_math import (
@@ -85,6 +86,7 @@ from lighten.network.lower_shapes import (
     stack,
     unbind,
 )
+from lighten.network.projected import Projected, Signed
 
 # An aten op, without its overload and the underscore of its in-place form → its rule.
 FUNCTIONS: dict[str, Rule] = {
@@ -237,12 +239,13 @@ MODULES: tuple[Row, ...] = (
     (nn.AlphaDropout, same, "input", {}),
     (nn.Identity, same, "input", {}),
     (Rounded, fake_quantized, "x", {name: name for name in Rounded.ARGUMENTS}),
+    (Signed, signed, "x", {}),
 )
 
 
 def module_rule(module: nn.Module) -> tuple[Rule, str, Mapping[str, Any]] | None:
     """A module's rule, the name of its argument, and its other arguments; None: it has none."""
-    if isinstance(module, Compressed):
+    if isinstance(module, Compressed | Projected):
         found = module_rule(module.layer)
         assert found is not None
         return *found[:2], {**found[2], "weight": module.weight()}

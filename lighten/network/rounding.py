@@ -21,7 +21,7 @@ from torch import Tensor, fx, nn
 
 from lighten.errors import NetworkError
 from lighten.formats.integer import Integer
-from lighten.network.compressed import Compressed, Rounded, weight_format
+from lighten.network.compressed import Compressed, Rounded, at, weight_format
 from lighten.network.lift import Lifted, as_examples, lift
 from lighten.network.lower import Trace, evaluating
 from lighten.network.lower_step import Flow
@@ -58,15 +58,7 @@ def quantization_aware(
 
 def compress_(module: nn.Module, path: str, form: Integer | None = None) -> Compressed:
     """Make the layer at `path` a compressed one, in place; one that already is stays."""
-    parent, _, leaf = path.rpartition(".")
-    try:
-        owner = module.get_submodule(parent)
-        layer = owner.get_submodule(leaf)
-    except AttributeError as error:
-        raise NetworkError(
-            f"{path!r} must be a module, so that it can learn in its compressed form.",
-            "Make it a layer of torch.nn, or leave it as it is.",
-        ) from error
+    owner, leaf, layer = at(module, path)
     made = layer if isinstance(layer, Compressed) else Compressed(layer, form)
     setattr(owner, leaf, made)
     return made
