@@ -15,12 +15,13 @@ import lighten
 from lighten import api, backends, store
 from lighten.backends import native
 from lighten.core.budget import Budget
-from lighten.core.recipe import Edit, Recipe
+from lighten.core.recipe import Edit, Recipe, Training
 from lighten.engine import tuning
 from lighten.engine.codes import has_codes
 from lighten.errors import InputError
 from lighten.formats import INT8_WEIGHT
 from lighten.network import lower
+from lighten.program.emulate import emulate
 from lighten.search import stages, variants
 from tests import small
 from tests.without_kernels import without_kernels
@@ -144,3 +145,24 @@ def test_int8_is_offered_where_the_backend_runs_it(monkeypatch: pytest.MonkeyPat
     assert len(variants.eight(bench)) == 4  # type: ignore[arg-type]
     monkeypatch.setattr(bench.backend, "missing", unlike)
     assert variants.eight(bench) == ()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("epochs", [0.0, 2.0])
+def test_fewer_weights_are_learned_and_ship(epochs: float, tmp_path: Path) -> None:
+    """A recipe that leaves a layer a quarter of its blocks: trained so, in codes, and measured."""
+    fewer = Edit.of("weights", "3.conv1", pattern="block", block=(1, 4), density=0.25)
+    eight = [Edit.of("quantize", name, bits=8) for name in ("3.conv1", "3.conv2")]
+    options = api.Options(backend="native", out=tmp_path / "run")
+    recipe = Recipe((fewer, *eight), Training(epochs=epochs, batch=32, lr=0.02))
+    found = api.replay(small.trained(), small.digits(), recipe, options)
+    kept = store.load(found.folder / "model.lighten")
+    stored = kept.arrays[kept.op("3.conv1").inputs[1]]
+    blocks = np.abs(stored.codes.astype(int)).reshape(len(stored.codes), -1, 4, 3, 3).sum(2)
+    assert stored.format == INT8_WEIGHT and stored.sparsity.kind == "block"
+    assert np.count_nonzero(blocks) <= 0.25 * blocks.size + 1
+    assert stored.sparsity.density == pytest.approx(0.25, abs=0.02)
+    assert found.summary["after"]["quality"] > (80 if epochs else 30)
+    x = next(iter(small.digits().test())).inputs[0]
+    (exact,) = emulate(kept, x)
+    answers = lighten.load(found.folder / "model.lighten")(x)
+    np.testing.assert_allclose(answers, exact, atol=1e-5 * np.abs(exact).max())

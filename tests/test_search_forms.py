@@ -117,9 +117,10 @@ def test_costs_of_a_choice_are_those_of_its_program(bench: Bench, space: Space) 
             for place in space.places
         )
         program = build(space.recipe(choice))
-        there = sum(shape.macs for shape in shapes(program).values())
-        assert problem.cost(choice, "macs") == pytest.approx(there)
-    assert there < cost.macs(program)  # of which a dense kernel does all
+        assert problem.cost(choice, "macs") == cost.macs(program)
+        stored = sum(shape.weights for shape in shapes(program).values())
+        each = 1.0 if form else 4.0
+        assert problem.cost(choice, "size") == pytest.approx(stored * each, rel=0.05)
 
 
 def test_drawn_variants_show_every_form(bench: Bench) -> None:

@@ -17,8 +17,8 @@ PARTS = 16  # of a layer's weights: layers of which as many stay are of one clas
 class Shape:
     """One op: its class (everything but the widths), channels read and written, and its work.
 
-    `macs` are multiply-accumulates, `weights` stored numbers in the weight (those that are zero by
-    construction are left out of both), `numbers` what it writes, each for one sample at these
+    `macs` are multiply-accumulates, zeros included, `weights` stored numbers in the weight, those
+    that are zero by construction left out, `numbers` what it writes, each for one sample at these
     widths. `paired` says that the work is a product of both widths (a dense layer), not of one.
     """
 
@@ -74,13 +74,13 @@ def _weighted(program: Program, op: Op) -> Shape | None:
             _formats(program, op, weight.format) + _thin(weight),
         )
     )
-    count = math.prod(shape) * weight.sparsity.density
+    count = float(math.prod(shape))
     return Shape(
         key,
         read,
         written,
         macs=count * math.prod(over),
-        weights=count,
+        weights=count * weight.sparsity.density,
         numbers=float(math.prod(result)),
         paired=not depthwise,
     )

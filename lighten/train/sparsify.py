@@ -122,6 +122,9 @@ class Sparsify:
             part.pattern = thinning.pattern
             if thinning.criterion == "movement" and not hasattr(part, "movement"):
                 part.register_buffer("movement", torch.zeros_like(part.mask))
+            if not steps:  # no training: all at once
+                self._thin_(part, thinning, 1.0)
+                part.regrows = False
 
     def before_step(self, step: int) -> None:
         """Masks for this step."""
