@@ -71,16 +71,18 @@ def conv(b: Builder, rng: random.Random, x: str) -> str:
     """Any convolution: odd sizes, steps, paddings, ragged channels; some depthwise."""
     channels, height, width = b.values[x].shape
     deep = rng.random() < 0.4
-    filters = channels if deep else rng.randint(1, 40)
+    groups = (
+        channels if deep else rng.choice([d for d in range(1, channels + 1) if channels % d == 0])
+    )
+    filters = channels if deep else groups * rng.randint(1, 40 // groups + 1)
     rows, columns = rng.choice([(1, 1), (3, 3), (3, 3), (5, 5), (2, 3), (1, 7)])
     pads = tuple(rng.randint(0, 3) for _ in range(4))
     steps = (rng.randint(1, 2), rng.randint(1, 3)) if rng.random() < 0.5 else (1, 1)
     apart = (rng.randint(1, 2), 1 if deep else rng.randint(1, 2))
     if height + pads[0] + pads[2] <= 2 * rows or width + pads[1] + pads[3] <= 2 * columns:
         return x
-    w = weight(b, rng, (filters, 1 if deep else channels, rows, columns))
+    w = weight(b, rng, (filters, channels // groups, rows, columns))
     more = (bias(b, rng, filters),) if rng.random() < 0.7 else ()
-    groups = channels if deep else 1
     active = rng.choice(["", "relu", "relu6"])
     given = {"strides": steps, "pads": pads, "dilations": apart, "groups": groups}
     return b.op("conv", x, w, *more, **given, activation=active)

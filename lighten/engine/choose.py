@@ -19,6 +19,7 @@ from lighten.kernels import (
     direct_pairs,
     fft,
     grouped,
+    grouped_codes,
     indirect,
     permuted,
     split,
@@ -43,7 +44,7 @@ KERNELS: Sequence[Any] = (
     *(depthwise, permuted, grouped, split, direct, indirect, direct_pairs),
     *(winograd, winograd_line, fft, strassen),
 )
-CODES: Sequence[Any] = (depthwise_codes, direct_codes)  # over codes
+CODES: Sequence[Any] = (depthwise_codes, direct_codes, grouped_codes)  # over codes
 
 
 @dataclass(frozen=True)
