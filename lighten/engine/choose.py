@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,7 +85,7 @@ def asked(program: Program, isa: Isa, batch: int = 1) -> Iterator[tuple[Op, Conv
     samples come at a time.
     """
     framed = _framed(program)
-    remote = 4 * sum(math.prod(array.shape) for array in program.arrays.values()) > KEPT
+    remote = sum(array.codes.nbytes for array in program.arrays.values()) > KEPT
     for op in program.ops:
         if op.get("activation", "") not in FUNCTIONS:
             continue
