@@ -181,15 +181,16 @@ class _Exponential(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
-        scale = u.exp()
+        scale = u.float().exp()  # as it ships, whatever the network computes in
         ctx.save_for_backward(scale)
+        ctx.dtype = u.dtype
         return scale
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (scale,) = ctx.saved_tensors
         change: Tensor = (gradients[0] / scale).clamp(-MOST_CHANGE, MOST_CHANGE)
-        return change
+        return change.to(ctx.dtype)
 
 
 def learned_step(u: Tensor) -> Tensor:
