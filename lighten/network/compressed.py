@@ -107,7 +107,8 @@ class Compressed(nn.Module):
             whole, left = (x.flatten(1).norm(dim=1) for x in (w, w * self.mask))
             share = left / whole.clamp(min=torch.finfo(w.dtype).tiny)
             damped = (1 - self.mask) * share.reshape(-1, *(1,) * (w.ndim - 1))
-        return (w - w.detach()) * damped
+        zeros: Tensor = (w - w.detach()) * damped
+        return zeros
 
     def params(self) -> Scale:
         """One scale per output channel; zero in the middle."""
