@@ -128,14 +128,29 @@ def test_the_density_follows_its_schedule() -> None:
 
 
 def test_gradients_reach_what_is_masked_only_while_it_may_regrow() -> None:
+    torch.manual_seed(0)
     part = Compressed(nn.Linear(4, 2, bias=False))
     hook = Sparsify({"": (part, Thinning(Pattern(), 0.5, "magnitude", "one-shot", freeze=0.5))}, 8)
     for step, reaches in ((0, True), (4, False)):
         hook.before_step(step)
         part.zero_grad()
         part(torch.ones(1, 4)).sum().backward()
-        gradient: Any = part.layer.weight.grad  # type: ignore[union-attr]
-        assert torch.equal(gradient, torch.ones(2, 4) if reaches else part.mask)
+        w: Any = part.layer.weight
+        share = ((w * part.mask).norm(dim=1) / w.norm(dim=1))[:, None].detach()
+        damped = torch.where(part.mask > 0, 1.0, share if reaches else torch.zeros(2, 1))
+        assert 0 < share.min() < 1
+        torch.testing.assert_close(w.grad, damped)
+
+
+def test_a_filter_of_zeros_learns_nothing() -> None:
+    """Its norm divides by nothing: whatever came back through it would be of any size."""
+    part = Compressed(nn.Conv2d(4, 2, 1, bias=False))
+    part.pattern = Pattern()
+    part.mask[1] = 0
+    net = nn.Sequential(part, nn.BatchNorm2d(2))
+    (net(torch.randn(8, 4, 3, 3)) * torch.randn(8, 2, 3, 3)).sum().backward()
+    gradient: Any = part.layer.weight.grad  # type: ignore[union-attr]
+    assert gradient[0].abs().max() > 0 and not gradient[1].any()
 
 
 def test_the_program_has_the_zeros_and_says_so() -> None:

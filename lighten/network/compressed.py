@@ -57,8 +57,8 @@ class Compressed(nn.Module):
 
     Of 8 bits, steps follow the largest weight of each output channel; fewer bits learn them, since
     there it pays to saturate. `mask` is one where a weight is in use. While `regrows` a gradient
-    reaches masked weights as well (straight through), so that they may come back; else it is
-    masked, too.
+    reaches masked weights as well (straight through, damped), so that they may come back; else it
+    is masked, too.
     """
 
     mask: Tensor
@@ -93,7 +93,22 @@ class Compressed(nn.Module):
         w = self.layer.weight
         if self.pattern is None:
             return w
-        return w + (w * self.mask - w).detach() if self.regrows else w * self.mask
+        kept = w * self.mask
+        return kept + self.regrowth(w) if self.regrows else kept
+
+    def regrowth(self, w: Tensor) -> Tensor:
+        """Zeros, through which a gradient reaches what is masked: of each filter as much as the
+        share of its norm that is not masked.
+
+        A norm after the layer divides by what little is left of a filter, and multiplies gradients
+        by as much: undamped, the weights behind a filter of zeros explode and take every mask.
+        """
+        with torch.no_grad():
+            whole, left = (x.flatten(1).norm(dim=1) for x in (w, w * self.mask))
+            share = left / whole.clamp(min=torch.finfo(w.dtype).tiny)
+            damped = (1 - self.mask) * share.reshape(-1, *(1,) * (w.ndim - 1))
+        zeros: Tensor = (w - w.detach()) * damped
+        return zeros
 
     def params(self) -> Scale:
         """One scale per output channel; zero in the middle."""
@@ -167,15 +182,16 @@ class _Exponential(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
-        scale = u.exp()
+        scale = u.float().exp()  # as it ships, whatever the network computes in
         ctx.save_for_backward(scale)
+        ctx.dtype = u.dtype
         return scale
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (scale,) = ctx.saved_tensors
         change: Tensor = (gradients[0] / scale).clamp(-MOST_CHANGE, MOST_CHANGE)
-        return change
+        return change.to(ctx.dtype)
 
 
 def learned_step(u: Tensor) -> Tensor:

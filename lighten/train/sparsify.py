@@ -89,8 +89,8 @@ class Thinning:
 
 
 def magnitude(part: Compressed) -> Tensor:
-    """|w| (Han et al. 2015)."""
-    return _weight(part).detach().abs()
+    """w²: of single weights the order of |w| (Han et al. 2015), of blocks that of their norms."""
+    return _weight(part).detach().square()
 
 
 def movement(part: Compressed) -> Tensor:
