@@ -20,14 +20,14 @@ import numpy as np
 from lighten.emit import I32, Function, Isa, Tile, Value, integers, vector
 from lighten.kernels import quads, stream
 from lighten.kernels.quads import CODES
-from lighten.kernels.stream import Place, Schedule, TiledConv
+from lighten.kernels.stream import Place, Schedule, TiledConv, Which
 
 Array = np.ndarray[Any, Any]
 
 
 def accepts(conv: TiledConv, isa: Isa) -> bool:
-    """Any that reads images of codes in as many tiles as there are lanes; what it makes, and what it
-    adds to that, may be codes or floats.
+    """Any that reads images of codes in as many tiles as there are lanes; what it makes, and what
+    it adds to that, may be codes or floats.
     """
     like = conv.residual is None or conv.residual.together == conv.target.together
     fits = conv.source.lanes == conv.target.lanes == isa.lanes
@@ -63,21 +63,21 @@ def emit(name: str, conv: TiledConv, schedule: Schedule, isa: Isa) -> Function:
     """
     words, coded = vector(I32, isa.lanes), conv.target.together == CODES
 
-    def finish(f: Function, place: Place, g: Value, sums: Tile, held: Value) -> None:
-        ends = quads.ends(f, width(conv), g, conv.target.together)
-        y, count, size = place.start(f["y"], conv.target, g), len(sums), conv.target.vector
-        for at, to in enumerate(place.within(conv.target)):
-            rows = [
-                f.load(held, words, (q * count + at) * size)
-                for q in range(conv.target.together - 1)
+    def finish(f: Function, place: Place, which: Which, sums: Tile, made: Tile) -> Tile:
+        ends = quads.ends(f, width(conv), which, conv.target.together)
+        reals = _with_added(f, conv, [quads.scaled(f, t, ends) for t in sums], (place, which, ends))
+        reals = [quads.active(f, r, conv.activation, ends if coded else None) for r in reals]
+        if coded:
+            codes = [quads.rounded(f, r, ends) for r in reals]
+            made = [
+                quads.joined(f, *pair, which[1]) for pair in zip(made or codes, codes, strict=True)
             ]
-            reals = [quads.scaled(f, t, q, ends) for q, t in enumerate((*rows, sums[at]))]
-            reals = _with_added(f, conv, reals, (place, g, at), ends)
-            if coded:
-                codes = [quads.rounded(f, r, ends, conv.activation) for r in reals]
-                f.store(quads.joined(f, codes, ends), y, to)
-            else:
-                f.store(quads.active(f, reals[0], conv.activation), y, to)
+            reals = [quads.whole(f, word, ends) for word in made]
+        if which[1] == conv.target.together - 1:
+            y = place.start(f["y"], conv.target, which[0])
+            for value, at in zip(reals, place.within(conv.target), strict=True):
+                f.store(value, y, at)
+        return made
 
     def fill(f: Function) -> Value:
         return quads.fill(f, width(conv)) if coded else f.zero(words)
@@ -89,18 +89,17 @@ def emit(name: str, conv: TiledConv, schedule: Schedule, isa: Isa) -> Function:
 
 
 def _with_added(
-    f: Function,
-    conv: TiledConv,
-    reals: Tile,
-    where: tuple[Place, Value, int],
-    ends: quads.Ends,
+    f: Function, conv: TiledConv, reals: Tile, where: tuple[Place, Which, quads.Ends]
 ) -> Tile:
-    """The registers of a cell with what lies at `r` added, which is in the same groups."""
-    if conv.residual is None:
+    """One filter's results with what lies at `r` added, which is in the same groups."""
+    added, (place, (g, q), ends) = conv.residual, where
+    if added is None:
         return reals
-    place, g, at = where
-    r = place.start(f["r"], conv.residual, g) + place.within(conv.residual)[at]
-    if conv.residual.together == CODES:
-        word = f.load(r, vector(I32, f.isa.lanes))
-        return [x + quads.added(f, word, q, ends) for q, x in enumerate(reals)]
-    return [x + f.load(r, f.lane) * ends.added[1] for x in reals]
+    r, made = place.start(f["r"], added, g), []
+    for x, at in zip(reals, place.within(added), strict=True):
+        if added.together == CODES:
+            more = quads.added(f, f.load(r, vector(I32, f.isa.lanes), at), q, ends)
+        else:
+            more = f.load(r, f.lane, at) * ends.added[1]
+        made.append(x + more)
+    return made

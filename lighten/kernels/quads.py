@@ -26,16 +26,16 @@ LOW, HIGH, ZERO, ADDED_ZERO, ADDED_SCALE, SCALE = range(0, 24, 4)
 
 @dataclass(frozen=True)
 class Ends:
-    """What ends the sums of a group, in registers: multipliers of its filters, and the numbers that
-    are the same for all filters.
+    """What ends the sums of one filter, in registers: its multiplier, and the numbers that are the
+    same for all filters; `rest` is the zero points, less what rounding leaves above each byte.
     """
 
-    multipliers: Tile
+    multiplier: Value
     low: Value
     high: Value
     added: tuple[Value, Value]
     scale: Value
-    rest: Value  # zero points, less what rounding leaves above each byte
+    rest: Value
 
 
 def numbers(f: Function, width: int) -> Value:
@@ -43,19 +43,16 @@ def numbers(f: Function, width: int) -> Value:
     return f["b"] + 8 * width
 
 
-def ends(f: Function, width: int, group: Value, together: int) -> Ends:
-    """Those of a group of filters."""
+def ends(f: Function, width: int, which: tuple[Value, int], together: int) -> Ends:
+    """Those of one filter of a group."""
     held, words = numbers(f, width), vector(I32, f.isa.lanes)
-    first = f["b"] + 4 * width + group * (4 * together)
+    first = f["b"] + 4 * width + which[0] * (4 * together)
     low, high, zero, scale, step = (
         f.load_spread(held, f.lane, at) for at in (LOW, HIGH, ADDED_ZERO, ADDED_SCALE, SCALE)
     )
-    above = -MAGIC_BITS * BYTES % (1 << 32)
-    return Ends(
-        [f.load_spread(first, f.lane, 4 * q) for q in range(together)],
-        *(low, high, (zero, scale), step),
-        _plus(f, fill(f, width), f.constant(above, words)),
-    )
+    rest = _plus(f, fill(f, width), f.constant(-MAGIC_BITS * BYTES % (1 << 32), words))
+    multiplier = f.load_spread(first, f.lane, 4 * which[1])
+    return Ends(multiplier, low, high, (zero, scale), step, rest)
 
 
 def fill(f: Function, width: int) -> Value:
@@ -65,9 +62,9 @@ def fill(f: Function, width: int) -> Value:
     return f.instruction(f"mul {words.text} {zero.name}, {each.name}", words)
 
 
-def scaled(f: Function, total: Value, which: int, ends: Ends) -> Value:
+def scaled(f: Function, total: Value, ends: Ends) -> Value:
     """A register of sums in steps of the result."""
-    return integers.real(f, total) * ends.multipliers[which]
+    return integers.real(f, total) * ends.multiplier
 
 
 def added(f: Function, word: Value, which: int, ends: Ends) -> Value:
@@ -77,24 +74,25 @@ def added(f: Function, word: Value, which: int, ends: Ends) -> Value:
     return (integers.real(f, held) - zero) * scale
 
 
-def rounded(f: Function, r: Value, ends: Ends, activation: str) -> Value:
+def active(f: Function, r: Value, activation: str, ends: Ends | None) -> Value:
+    """An activation that is no bound; in steps of the result again, where that is codes."""
+    made = FUNCTIONS[activation](f, r)
+    return made * ends.scale if activation and ends is not None else made
+
+
+def rounded(f: Function, r: Value, ends: Ends) -> Value:
     """A register of floats as words whose lowest bits are the code, less its zero point."""
-    if activation:
-        r = active(f, r, activation) * ends.scale
     r = _bounded(f, "olt", _bounded(f, "ogt", r, ends.low), ends.high)
     return integers.cast(f, r + f.constant(MAGIC, f.lane), vector(I32, f.isa.lanes))
 
 
-def active(f: Function, r: Value, activation: str) -> Value:
-    """A function of a register of floats."""
-    return FUNCTIONS[activation](f, r)
+def joined(f: Function, total: Value, code: Value, which: int) -> Value:
+    """The `rounded` of one filter added to those before it; the first is the total itself."""
+    return _plus(f, total, shifted(f, "shl", code, 8 * which)) if which else total
 
 
-def joined(f: Function, codes: Tile, ends: Ends) -> Value:
-    """Four registers of `rounded` as one of bytes."""
-    total = codes[0]
-    for which, code in enumerate(codes[1:], start=1):
-        total = _plus(f, total, shifted(f, "shl", code, 8 * which))
+def whole(f: Function, total: Value, ends: Ends) -> Value:
+    """Four filters' `joined` as four bytes."""
     return _plus(f, total, ends.rest)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from lighten.emit import F32, I32, Function, Isa, Tile, Value, vector
 from lighten.kernels import stream
 from lighten.kernels.functions import FUNCTIONS
-from lighten.kernels.stream import Place, Schedule, TiledConv
+from lighten.kernels.stream import Place, Schedule, TiledConv, Which
 
 Array = np.ndarray[Any, Any]
 
@@ -41,7 +41,8 @@ def emit(name: str, conv: TiledConv, schedule: Schedule, isa: Isa) -> Function:
     not read where nothing is added.
     """
 
-    def finish(f: Function, place: Place, g: Value, sums: Tile, _: Value) -> None:
+    def finish(f: Function, place: Place, which: Which, sums: Tile, _: Tile) -> Tile:
+        g = which[0]
         y, added = place.start(f["y"], conv.target, g), conv.residual
         if added is not None:
             r = place.start(f["r"], added, g)
@@ -49,6 +50,7 @@ def emit(name: str, conv: TiledConv, schedule: Schedule, isa: Isa) -> Function:
             sums = [value + more for value, more in zip(sums, held, strict=True)]
         for value, at in zip(sums, place.within(conv.target), strict=True):
             f.store(FUNCTIONS[conv.activation](f, value), y, at)
+        return []
 
     kind = vector(F32, isa.lanes)
     way = stream.Way(kind, Function.fma, finish, lambda f: f.zero(vector(I32, isa.lanes)))

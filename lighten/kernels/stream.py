@@ -87,14 +87,15 @@ class Place:
 
 
 Multiply = Callable[[Function, Value, Value, Value], Value]
-Finish = Callable[[Function, Place, Value, Tile, Value], None]
+Which = tuple[Value, int]  # a group of filters, and one in it
+Finish = Callable[[Function, Place, Which, Tile, Tile], Tile]
 
 
 @dataclass(frozen=True)
 class Way:
     """What is added up: registers of `kind`; `multiply(f, pixel, weight, sum)`; `finish(f, place,
-    group, sums, held)` stores the sums of the last filter of a group and of those before it, which
-    lie at `held`; `fill(f)` is what is around an image.
+    which, sums, made)` ends the sums of one filter of a group, of whose filters before it `made` is
+    what is in registers, and stores them after the last; `fill(f)` is what is around an image.
     """
 
     kind: Type
@@ -126,9 +127,10 @@ def chunks(conv: TiledConv, schedule: Schedule) -> int:
 
 
 def workspace(conv: TiledConv, schedule: Schedule) -> int:
-    """Bytes of the sums that wait: those of all filters, or of the others of a group."""
-    several = chunks(conv, schedule) > 1
-    filters = conv.target.groups * conv.target.together if several else conv.target.together - 1
+    """Bytes of the sums that wait between chunks."""
+    if chunks(conv, schedule) == 1:
+        return 0
+    filters = conv.target.groups * conv.target.together
     return filters * schedule.rows * schedule.columns * conv.target.vector
 
 
@@ -298,24 +300,19 @@ def _finished(
     (first, last), x, place = what
     together, number = conv.target.together, chunks(conv, schedule)
     size, vectors = conv.target.vector, len(place.cells)
-    filter_ = size * vectors
 
     def group(g: Value, _: Tile) -> None:
-        held = f["s"] if "s" in f.parameters else f["y"]
-        if number > 1:
-            held = held + (g - first) * (together * filter_)
+        made: Tile = []
         for q in range(together):
-            o, s = g * together + q, held + q * filter_
+            o = g * together + q
             if number > 1:
+                s = f["s"] + (o - first * together) * (size * vectors)
                 sums = [f.load(s, way.kind, at * size) for at in range(vectors)]
             else:
                 sums = [f.load_spread(f["b"] + o * WORD, way.kind)] * vectors
-            last_chunk = f.constant(number - 1, I64)
-            sums = _sums(f, conv, schedule, (last_chunk, o, x, place), sums, way)
-            if q < together - 1:
-                for at, value in enumerate(sums):
-                    f.store(value, s, at * size)
-        way.finish(f, place, g, sums, held)
+            chunk = f.constant(number - 1, I64)
+            sums = _sums(f, conv, schedule, (chunk, o, x, place), sums, way)
+            made = way.finish(f, place, (g, q), sums, made)
 
     f.loop(first, last, group)
 
