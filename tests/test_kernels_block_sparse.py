@@ -111,7 +111,7 @@ def exact(conv: TiledConv, given: Given) -> np.ndarray:
 
 def run(conv: TiledConv, isa: Isa, given: Given) -> np.ndarray:
     """The kernel's results in memory, halo and all; several threads do it together."""
-    how = block_sparse.schedule(conv, isa)
+    how = block_sparse.schedule(conv, isa, block_sparse.entries(given.w))
     scratch, parts = block_sparse.workspace(conv, how), 1 + len(given.bias) % 4
     added, made = conv.residual, np.float32 if conv.target.together == 1 else np.uint8
     arrays = {

@@ -34,7 +34,7 @@ def accepts(conv: TiledConv, isa: Isa) -> bool:
     return like and fits and conv.source.together == CODES
 
 
-schedule, workspace = stream.schedule, stream.workspace
+schedule, cycles, workspace = stream.schedule, stream.cycles, stream.workspace
 
 
 def words(weight: Array) -> Array:
@@ -50,6 +50,11 @@ def words(weight: Array) -> Array:
 def width(conv: TiledConv) -> int:
     """How many numbers there are per filter: what `requantize.pack` is told."""
     return conv.target.groups * conv.target.together
+
+
+def entries(weight: Array) -> int:
+    """How many blocks of codes are not all zeros."""
+    return int(np.count_nonzero(words(weight)))
 
 
 def pack(weight: Array, conv: TiledConv, schedule: Schedule) -> Array:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lighten.emit import I32, Function, Tile, Value, integers, lanes, vector
+from lighten.emit import I32, Function, Value, integers, lanes, vector
 from lighten.emit.integers import MAGIC, MAGIC_BITS
 from lighten.kernels.functions import FUNCTIONS
 

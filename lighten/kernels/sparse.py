@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lighten.emit import F32, I32, Function, Isa, Tile, Value, vector
+from lighten.emit import F32, I32, Function, Isa, Tile, vector
 from lighten.kernels import stream
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.stream import Place, Schedule, TiledConv, Which
@@ -28,7 +28,12 @@ def accepts(conv: TiledConv, isa: Isa) -> bool:
     return all(end.together == 1 and end.lanes == isa.lanes for end in ends)
 
 
-schedule, workspace = stream.schedule, stream.workspace
+schedule, cycles, workspace = stream.schedule, stream.cycles, stream.workspace
+
+
+def entries(weight: Array) -> int:
+    """How many weights are not zero."""
+    return int(np.count_nonzero(weight))
 
 
 def pack(weight: Array, conv: TiledConv, schedule: Schedule) -> Array:

@@ -34,8 +34,11 @@ from lighten.kernels.tiled import Tiled
 Array = np.ndarray[Any, Any]
 Cells = list[tuple[int, int]]
 ENTRY, WORD = 8, 4  # bytes of an entry: a place and a number, of a word each
-NEAR = 24 << 10  # bytes of pixels that stay in the first cache beside weights and results
+NEAR = 38 << 10  # bytes of pixels that stay in the first cache beside weights and results
 SPARE = 4  # registers that hold no sum
+# cycles: a load of a register, of which 1.6 come in each; a sum's addition until the next; leaving
+# a filter's loop; a register from the second cache; a number of four waiting outside the registers
+LOAD, WAIT, LEAVE, FURTHER, AWAY = 0.62, 4.0, 18.0, 1.3, 1.0
 
 
 @dataclass(frozen=True)
@@ -104,15 +107,43 @@ class Way:
     fill: Callable[[Function], Value]
 
 
-def schedule(conv: TiledConv, isa: Isa) -> Schedule:
-    """Blocks as large as registers hold, in even parts of the tile; chunks that stay near."""
+def schedules(conv: TiledConv, isa: Isa) -> list[Schedule]:
+    """Blocks in even parts of the tile that fit into registers, with chunks that stay near."""
     (high, wide), most = conv.target.tile, isa.registers - SPARE
-    columns = even(wide, most)
-    rows = even(high, max(1, most // columns)) if columns == wide else 1
+    found = {
+        (even(high, rows), even(wide, columns))
+        for rows, columns in itertools.product(range(1, high + 1), range(1, wide + 1))
+        if rows * columns <= most
+    }
+    return [_with_chunks(conv, *block) for block in sorted(found)]
+
+
+def _with_chunks(conv: TiledConv, rows: int, columns: int) -> Schedule:
+    """A block with as many copies as keep its sums from waiting, and its chunks."""
     copies = max(1, min(READY // (rows * columns), 4))
-    seen = _seen(conv, rows, columns)
-    chunk = max(1, NEAR // (seen * conv.source.vector))
+    chunk = max(1, NEAR // (_seen(conv, rows, columns) * conv.source.vector))
     return Schedule(rows, columns, copies, even(conv.source.groups, chunk))
+
+
+def schedule(conv: TiledConv, isa: Isa, entries: int) -> Schedule:
+    """The block that is predicted to take the fewest cycles for so many entries."""
+    return min(schedules(conv, isa), key=lambda one: cycles(conv, one, isa, entries))
+
+
+def cycles(conv: TiledConv, schedule: Schedule, isa: Isa, entries: int) -> float:
+    """A rough prediction for one sample."""
+    filters, number = conv.target.groups * conv.target.together, chunks(conv, schedule)
+    total = 0.0
+    for rows, columns, cells in _blocks(conv, schedule):
+        count, sums = len(rows) * len(columns), len(cells)
+        entry = max((sums + 2) * LOAD, WAIT / schedule.copies)
+        waiting = 2 * sums * (number - 1) * LOAD
+        crowded = conv.target.together > 1 and 2 * sums > isa.registers - SPARE
+        away = AWAY * sums if crowded else 0.0
+        seen = _seen(conv, *(end + 1 for end in cells[-1])) * conv.source.groups
+        per_filter = LEAVE * number + waiting + away
+        total += count * (entries * entry + filters * per_filter + seen * FURTHER)
+    return total
 
 
 def _seen(conv: TiledConv, rows: int, columns: int) -> int:
