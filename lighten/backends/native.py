@@ -1,6 +1,6 @@
 """Our own engine: kernels written for the network's shapes, compiled here, run as one call.
 
-It runs float networks; int8 is refused by name.
+It runs float networks, and quantized ones whose activations are unsigned bytes.
 """
 
 from __future__ import annotations
@@ -47,10 +47,12 @@ class Native:
             self.name = "native, bf16"
 
     def missing(self, program: Any) -> Sequence[str]:
-        """Ops whose results, and inputs that, are rounded to integers, by name; all others run."""
-        from lighten.engine.plan import rounded_values
+        """Ops whose results, and inputs that, are rounded to other integers than unsigned bytes with
+        one scale, by name; all others run.
+        """
+        from lighten.engine.codes import strange_values
 
-        return rounded_values(program)
+        return strange_values(program)
 
     def compile(self, program: Any, threads: int = 1) -> Any:
         """The Program, planned and compiled. UnsupportedOps names the ops that are `missing`;
