@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from lighten.emit import Isa
-from lighten.engine import choose, tuning
+from lighten.engine import choose, tiles, tuning
 from lighten.engine.codes import kept_apart, runs_in_codes, strange_values, with_casts
 from lighten.engine.heads import with_attention
 from lighten.engine.images import image
@@ -20,6 +20,7 @@ from lighten.engine.writer import Writer
 from lighten.engine.writers import WRITERS
 from lighten.engine.writers_codes import CODES
 from lighten.engine.writers_rows import ROWS
+from lighten.engine.writers_tiles import TILES
 from lighten.engine.writers_volumes import VOLUMES
 from lighten.errors import UnsupportedOps
 from lighten.program.fuse import fuse
@@ -49,7 +50,9 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
     chosen = choose.convolutions(program, isa, pick, batch)
     program = kept_apart(program, lambda p: with_crops(with_residuals(p, chosen), chosen))
     program = with_casts(program, chosen)
-    made = Plan(program, isa, whole, chosen, again, at)
+    tiling = tiles.tiling(program, isa, chosen)
+    chosen = {name: choice for name, choice in chosen.items() if not tiling.holds(name)}
+    made = Plan(program, isa, whole, chosen, tiling, again, at)
     writer = Writer(made, choose.halos(program, chosen))
     for name in program.inputs:
         writer.in_rows(name, name)
@@ -72,6 +75,9 @@ def _at(program: Program, isa: Isa, tolerance: float | None, shapes: Shapes) -> 
 
 def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:
     """What may write an op, first what leaves its inputs as they lie."""
+    if writer.plan.tiling.holds(op.name):
+        yield TILES[op.kind]
+        return
     if runs_in_codes(op, writer.plan.program):
         yield CODES[op.kind]
         return

@@ -37,8 +37,10 @@ ENTRY, WORD = 8, 4  # bytes of an entry: a place and a number, of a word each
 NEAR = 38 << 10  # bytes of pixels that stay in the first cache beside weights and results
 SPARE = 4  # registers that hold no sum
 # cycles: a load of a register, of which 1.6 come in each; a sum's addition until the next; leaving
-# a filter's loop; a register from the second cache; a number of four waiting outside the registers
+# a filter's loop; a register from the second cache; one of a word that waits outside the registers;
+# ending a sum, as a float and as a code
 LOAD, WAIT, LEAVE, FURTHER, AWAY = 0.62, 4.0, 18.0, 1.3, 1.0
+END = {1: 1.0, 4: 2.5}
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def cycles(conv: TiledConv, schedule: Schedule, isa: Isa, entries: int) -> float
         crowded = conv.target.together > 1 and 2 * sums > isa.registers - SPARE
         away = AWAY * sums if crowded else 0.0
         seen = _seen(conv, *(end + 1 for end in cells[-1])) * conv.source.groups
-        per_filter = LEAVE * number + waiting + away
+        per_filter = LEAVE * number + waiting + away + END[conv.target.together] * sums
         total += count * (entries * entry + filters * per_filter + seen * FURTHER)
     return total
 
