@@ -75,6 +75,11 @@ def convolutions(program: Program, isa: Isa, pick: Pick, batch: int = 1) -> dict
     return found
 
 
+def of_codes(chosen: Mapping[str, Choice]) -> frozenset[str]:
+    """Those whose kernels read codes."""
+    return frozenset(name for name, choice in chosen.items() if choice.conv.source.size == 1)
+
+
 def asked(program: Program, isa: Isa, batch: int = 1) -> Iterator[tuple[Op, Conv]]:
     """Every op that is a convolution between images, and what it asks of a kernel where so many
     samples come at a time.

@@ -16,7 +16,6 @@ from lighten.formats.integer import FLOAT32
 from lighten.program import integers
 from lighten.program.integers import coded
 from lighten.program.ir import Op, Program, Value
-from lighten.program.spec import integer_values
 
 MOVES = ("concat", "slice", "pad", "crop", "shuffle", "reshape")
 THIN = 4  # channels that are one word
@@ -106,7 +105,7 @@ def _between(op: Op, program: Program, named: list[str]) -> bool:
         fits = _alike(op, program)
     if op.kind == "reduce":
         fits = len(program.values[op.inputs[0]].shape) == 3 and 0 not in op["axes"]
-    return fits and integers.in_codes(op, program)
+    return bool(fits) and integers.in_codes(op, program)
 
 
 def _same(program: Program, names: list[str]) -> bool:
@@ -118,12 +117,14 @@ def _same(program: Program, names: list[str]) -> bool:
 def _moves(op: Op, program: Program) -> bool:
     """Whether images can be moved so in blocks of channels."""
     if op.kind == "concat":
-        return op["axis"] == 0
+        return bool(op["axis"] == 0)
     if op.kind == "slice":
         return bool(op["step"] > 0)
     if op.kind == "reshape":  # not rows of a matrix, whose channels lie side by side
         return len(program.values[op.output].shape) != 2
-    return op.kind not in ("pad", "crop") or bool(op["value"] == 0 and min(op["pads"]) >= 0)
+    if op.kind in ("pad", "crop"):
+        return bool(op["value"] == 0 and min(op["pads"]) >= 0)
+    return True
 
 
 def _alike(op: Op, program: Program) -> bool:
@@ -145,7 +146,6 @@ class _Casts:
         self.ops: list[Op] = []
         self.codes: dict[str, str] = {}  # value → what its codes are called
         self.floats: dict[str, str] = {}
-        self.whole = integer_values(program)
 
     def rename(self, name: str, codes: str) -> None:
         """Call the codes of a value something else; under its own name it is floats."""

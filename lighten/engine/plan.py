@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from lighten.emit import Isa
+from lighten.emit import Isa, bfloat16, integers
 from lighten.engine import choose, tiles, tuning
-from lighten.engine.codes import kept_apart, runs_in_codes, strange_values, with_casts
+from lighten.engine.codes import has_codes, kept_apart, runs_in_codes, strange_values, with_casts
 from lighten.engine.heads import with_attention
 from lighten.engine.images import image
 from lighten.engine.pairs import with_activations, with_crops, with_residuals, with_shuffles
@@ -48,8 +48,8 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
     bound = tuning.tolerance(isa) if tolerance is None else tolerance
     pick = partial(tuning.pick, tolerance=bound)
     chosen = choose.convolutions(program, isa, pick, batch)
-    program = kept_apart(program, lambda p: with_crops(with_residuals(p, chosen), chosen))
-    program = with_casts(program, chosen)
+    program = with_crops(kept_apart(program, lambda p: with_residuals(p, chosen)), chosen)
+    program = with_casts(program, choose.of_codes(chosen))
     tiling = tiles.tiling(program, isa, chosen)
     chosen = {name: choice for name, choice in chosen.items() if not tiling.holds(name)}
     made = Plan(program, isa, whole, chosen, tiling, again, at)
@@ -61,6 +61,15 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
             writer.interpret(op)
     made.results.extend(writer.as_plain(name) for name in program.outputs)
     return made
+
+
+def instructions(program: Program, bf16: bool = False) -> Isa:
+    """What this machine runs a program with: the dot product of codes where there are any, pairs of
+    bfloat16 where they are allowed.
+    """
+    if has_codes(program) and not bf16:
+        return integers.instructions()
+    return bfloat16.instructions(bf16)
 
 
 def joined(program: Program) -> Program:

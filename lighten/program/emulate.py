@@ -30,7 +30,7 @@ from lighten.program.integers import (
 from lighten.program.ir import Op, Program
 from lighten.program.reference import REFERENCE
 from lighten.program.reference.elementwise import FUNCTIONS
-from lighten.program.spec import integer_values, operands, weights
+from lighten.program.spec import operands, weights
 
 Array = np.ndarray[Any, Any]
 
@@ -41,7 +41,6 @@ def emulate(program: Program, *inputs: Array) -> tuple[Array, ...]:
     `program` may be one that the engine has planned: with what is added as attribute `residual`,
     crops and shuffles. ProgramError for other ops that only the engine knows.
     """
-    whole = integer_values(program)
     found: dict[str, Array] = {}
 
     def arrive(name: str, x: Array) -> None:
@@ -49,7 +48,7 @@ def emulate(program: Program, *inputs: Array) -> tuple[Array, ...]:
         found[name] = encoded(x, value) if coded(value) and x.dtype != np.uint8 else x
 
     for name, x in zip(program.inputs, inputs, strict=True):
-        arrive(name, x if name in whole else np.asarray(x, np.float32))
+        arrive(name, x if x.dtype.kind in "iu" else x.astype(np.float32))
     for op in program.ops:
         if in_codes(op, program):
             named = [*operands(op), op.get("residual", "")]
