@@ -3,8 +3,9 @@
 reference, one sample, for every pixel of tile (p, q), a word (one float32, four codes) at a time:
     tiles[g, i, j][p, q] = blocks[channels of g, p · rows + i, q · columns + j]     and back
 
-The words that a register takes lie a tile apart: they are gathered, or scattered. Where some tiles
-of the grid have no such pixel, those lanes are masked.
+The words that a register takes lie a tile apart: they are gathered, or scattered; where some tiles
+of the grid have no such pixel, those lanes are masked. Between tiles and blocks of as many channels
+of float32, the same pixel of every tile is a square of numbers, which is turned in registers.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lighten.emit import I32, POINTER, Function, Index, Isa, Tile, Value, vector
+from lighten.emit import I32, POINTER, Function, Index, Isa, Tile, Value, lanes, vector
 from lighten.emit.types import I1
 from lighten.kernels import share, tile_frames
 from lighten.kernels.layout import Blocked
 from lighten.kernels.tile_frames import Run
 from lighten.kernels.tiled import WORD, Tiled
 
-TAKEN = 24.0  # cycles to gather a register, or to scatter it
+TAKEN, TURNED = 20.0, 6.0  # cycles to gather a register or to scatter it; to turn it
 Cell = Callable[[Value, Value, list[bool]], None]
 
 
@@ -42,7 +43,13 @@ def accepts(blocked: Blocked, tiled: Tiled) -> bool:
 
 def cycles(layout: Tiled) -> float:
     """A rough prediction of a copy to or from blocks, for one sample."""
-    return TAKEN * layout.groups * layout.tile[0] * layout.tile[1]
+    each = TURNED if layout.together == 1 else TAKEN
+    return each * layout.groups * layout.tile[0] * layout.tile[1]
+
+
+def turns(blocked: Blocked, tiled: Tiled) -> bool:
+    """Whether blocks have as many channels of float32 as there are tiles."""
+    return blocked.size == WORD and blocked.lanes == tiled.lanes
 
 
 def into(name: str, source: Blocked, target: Tiled, blank: int, isa: Isa) -> Function:
@@ -50,6 +57,9 @@ def into(name: str, source: Blocked, target: Tiled, blank: int, isa: Isa) -> Fun
     f = Function(name, {"x": POINTER, "y": POINTER, **share.COUNT}, isa)
     words = vector(I32, isa.lanes)
     fill = f.constant(blank, words)
+    if turns(source, target):
+        _squares(f, source, target, fill, inwards=True)
+        return f
 
     def group(n: Value, g: Value) -> None:
         y = f["y"] + n * target.sample + g * target.group
@@ -71,6 +81,9 @@ def out_of(name: str, source: Tiled, target: Blocked, isa: Isa) -> Function:
     """The kernel `name(x, y, …)` that puts the tiles of an image together again."""
     f = Function(name, {"x": POINTER, "y": POINTER, **share.COUNT}, isa)
     words = vector(I32, isa.lanes)
+    if turns(target, source):
+        _squares(f, target, source, f.zero(words), inwards=False)
+        return f
 
     def group(n: Value, g: Value) -> None:
         x = f["x"] + n * source.sample + g * source.group
@@ -124,6 +137,53 @@ def crop(name: str, op: Crop, blank: int, isa: Isa) -> Function:
     return f
 
 
+def _squares(f: Function, blocked: Blocked, tiled: Tiled, fill: Value, *, inwards: bool) -> None:
+    """A block of channels after the other, turned at each pixel; the last may have fewer."""
+    whole, rest = divmod(tiled.channels, tiled.lanes)
+    there, here = (f["x"], f["y"]) if inwards else (f["y"], f["x"])
+
+    def block(n: Value, c: Index, channels: int) -> None:
+        tiles = here + n * tiled.sample + c * (tiled.lanes * tiled.group)
+        image = there + n * blocked.sample + c * blocked.block + blocked.origin
+
+        def cell(i: Value, j: Value, held: list[bool]) -> None:
+            at = tiles + (i * tiled.row + j * tiled.vector + tiled.origin)
+            first = image + (i * blocked.row + j * blocked.pixel)
+            places = [first + step for step in _steps(blocked, tiled)]
+            if inwards:
+                pairs = zip(places, held, strict=True)
+                square = [f.load(place, fill.type) if is_ else fill for place, is_ in pairs]
+                for q, value in enumerate(lanes.turned(f, square)[:channels]):
+                    f.store(value, at, q * tiled.group)
+                return
+            square = [f.load(at, fill.type, q * tiled.group) for q in range(channels)]
+            square += [fill] * (tiled.lanes - channels)
+            for value, place, is_ in zip(lanes.turned(f, square), places, held, strict=True):
+                if is_:
+                    f.store(value, place)
+
+        _cells(f, tiled, cell)
+        if inwards:
+
+            def around(q: Value, _: Tile) -> None:
+                tile_frames.frame(f, tiled, tiles + q * tiled.group, fill)
+
+            f.loop(0, channels, around)
+
+    share.each(f, (f["n"], whole), lambda n, c: block(n, c, tiled.lanes))
+    if rest:
+        share.each(f, (f["n"],), lambda n: block(n, whole, rest))
+
+
+def _steps(blocked: Blocked, tiled: Tiled) -> list[int]:
+    """Bytes in blocks from a pixel of the first tile to the same of every tile."""
+    (high, wide), across = tiled.tile, tiled.grid[1]
+    return [
+        lane // across * high * blocked.row + lane % across * wide * blocked.pixel
+        for lane in range(tiled.lanes)
+    ]
+
+
 def _cells(f: Function, layout: Tiled, body: Cell) -> None:
     """Every cell of a tile, with which tiles have a pixel there."""
     for there, rows, columns in tile_frames.inside(layout):
@@ -145,12 +205,7 @@ def _group(base: Value, blocked: Blocked, tiled: Tiled, place: tuple[Value, Valu
 
 def _places(f: Function, base: Value, blocked: Blocked, tiled: Tiled) -> Value:
     """The same pixel of every tile in blocks, from that of the first; a register of addresses."""
-    (high, wide), across = tiled.tile, tiled.grid[1]
-    steps = [
-        lane // across * high * blocked.row + lane % across * wide * blocked.pixel
-        for lane in range(tiled.lanes)
-    ]
-    listed = ", ".join(f"i64 {step}" for step in steps)
+    listed = ", ".join(f"i64 {step}" for step in _steps(blocked, tiled))
     offsets = f"<{tiled.lanes} x i64> <{listed}>"
     text = f"getelementptr i8, ptr {base.name}, {offsets}"
     return f.instruction(text, vector(POINTER, tiled.lanes))
