@@ -29,7 +29,7 @@ from lighten.engine.memory import aligned
 from lighten.kernels import block_sparse, share, sparse, tiled
 from lighten.kernels.layout import Blocked
 from lighten.kernels.shapes import Conv, Window
-from lighten.kernels.stream import TiledConv
+from lighten.kernels.tile_schedule import TiledConv
 from lighten.kernels.tiled import Tiled
 from lighten.measure import latency
 from lighten.network import lower

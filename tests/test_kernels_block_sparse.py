@@ -13,7 +13,7 @@ from lighten.emit import ISAS, Isa, build, integers
 from lighten.kernels import block_sparse, direct, share
 from lighten.kernels.layout import Blocked
 from lighten.kernels.shapes import Conv
-from lighten.kernels.stream import TiledConv
+from lighten.kernels.tile_schedule import TiledConv
 from lighten.program.reference.elementwise import FUNCTIONS as MEANINGS
 from tests.test_emit import HERE
 from tests.test_kernels import on_line

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from lighten.emit import ISAS, Isa, build
-from lighten.kernels import direct, share, sparse, stream, tiled
+from lighten.kernels import direct, share, sparse, tile_schedule, tiled
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window
-from lighten.kernels.stream import TiledConv
+from lighten.kernels.tile_schedule import TiledConv
 from lighten.kernels.tiled import Tiled
 from lighten.program.reference.elementwise import FUNCTIONS as MEANINGS
 from tests.test_emit import HERE
@@ -145,6 +145,6 @@ def test_chunks_of_channels_are_added_up(isa: str) -> None:
     given = given_to(conv, 0, 0.2)
     given["w"][4] = 0
     how = sparse.schedule(conv, kind, sparse.entries(given["w"]))
-    assert stream.chunks(conv, how) > 1
+    assert tile_schedule.chunks(conv, how) > 1
     wanted, y = exact(conv, given), run(conv, kind, given)
     np.testing.assert_allclose(conv.target.unpack(y), wanted, atol=1e-5)

@@ -12,6 +12,7 @@ import numpy as np
 from lighten.engine import ceiling, tuning
 from lighten.engine.executable import Array, Network
 from lighten.engine.steps import Interpreted, Plan, Step
+from lighten.engine.writer import value_in_tiles
 from lighten.kernels.shapes import Conv
 from lighten.program.cost import op_macs
 from lighten.program.interpret import interpret
@@ -85,6 +86,10 @@ def _told(
 
 def _layout(plan: Plan, places: Sequence[str]) -> str:
     """How the last of a kernel's values lies: the one that it writes."""
+    held = [place for place in places if place in plan.layouts]
+    cut = plan.tiling.values.get(value_in_tiles(held[-1])) if held else None
+    if cut is not None:
+        return f"tiles of {cut.tile[0]}×{cut.tile[1]}"
     lanes = [plan.layouts[place].lanes for place in places if place in plan.layouts]
     return f"blocks of {lanes[-1]}" if lanes and lanes[-1] > 1 else "rows"
 

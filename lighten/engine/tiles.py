@@ -24,7 +24,7 @@ from lighten.kernels import block_sparse, quads, sparse, tile_moves, tiled
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Window, window
-from lighten.kernels.stream import Schedule, TiledConv
+from lighten.kernels.tile_schedule import Schedule, TiledConv
 from lighten.kernels.tiled import Pair, Tiled
 from lighten.program.integers import coded, is_layer, layer
 from lighten.program.ir import Op, Program

@@ -24,6 +24,8 @@ from lighten.program.integers import coded, zero_of
 from lighten.program.ir import Op
 from lighten.program.spec import KINDS
 
+IN_TILES = " (tiles)"
+
 
 def plain_name(name: str) -> str:
     """What the row-major copy of a value is called."""
@@ -37,7 +39,12 @@ def blocked_name(name: str) -> str:
 
 def tiles_name(name: str) -> str:
     """What the copy of a value in tiles is called."""
-    return f"{name} (tiles)"
+    return f"{name}{IN_TILES}"
+
+
+def value_in_tiles(place: str) -> str:
+    """The value that a place in memory holds in tiles; "" where it holds none."""
+    return place.removesuffix(IN_TILES) if place.endswith(IN_TILES) else ""
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import I32, Function, Isa, Tile, Value, integers, vector
-from lighten.kernels import quads, stream
+from lighten.kernels import quads, stream, stream_pack, tile_schedule
 from lighten.kernels.quads import CODES
-from lighten.kernels.stream import Place, Schedule, TiledConv, Which
+from lighten.kernels.stream import Place, Which
+from lighten.kernels.tile_schedule import Schedule, TiledConv
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +35,7 @@ def accepts(conv: TiledConv, isa: Isa) -> bool:
     return like and fits and conv.source.together == CODES
 
 
-schedule, cycles, workspace = stream.schedule, stream.cycles, stream.workspace
+schedule, cycles, workspace = tile_schedule.schedule, tile_schedule.cycles, tile_schedule.workspace
 
 
 def words(weight: Array) -> Array:
@@ -59,7 +60,7 @@ def entries(weight: Array) -> int:
 
 def pack(weight: Array, conv: TiledConv, schedule: Schedule) -> Array:
     """Codes `[filters, channels, rows, columns]` as a stream."""
-    return stream.pack(words(weight), conv, schedule)
+    return stream_pack.pack(words(weight), conv, schedule)
 
 
 def emit(name: str, conv: TiledConv, schedule: Schedule, isa: Isa) -> Function:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import F32, I32, Function, Isa, Tile, vector
-from lighten.kernels import stream
+from lighten.kernels import stream, stream_pack, tile_schedule
 from lighten.kernels.functions import FUNCTIONS
-from lighten.kernels.stream import Place, Schedule, TiledConv, Which
+from lighten.kernels.stream import Place, Which
+from lighten.kernels.tile_schedule import Schedule, TiledConv
 
 Array = np.ndarray[Any, Any]
 
@@ -28,7 +29,7 @@ def accepts(conv: TiledConv, isa: Isa) -> bool:
     return all(end.together == 1 and end.lanes == isa.lanes for end in ends)
 
 
-schedule, cycles, workspace = stream.schedule, stream.cycles, stream.workspace
+schedule, cycles, workspace = tile_schedule.schedule, tile_schedule.cycles, tile_schedule.workspace
 
 
 def entries(weight: Array) -> int:
@@ -38,7 +39,9 @@ def entries(weight: Array) -> int:
 
 def pack(weight: Array, conv: TiledConv, schedule: Schedule) -> Array:
     """`[filters, channels, rows, columns]` as a stream."""
-    return stream.pack(np.ascontiguousarray(weight, np.float32).view(np.uint32), conv, schedule)
+    return stream_pack.pack(
+        np.ascontiguousarray(weight, np.float32).view(np.uint32), conv, schedule
+    )
 
 
 def emit(name: str, conv: TiledConv, schedule: Schedule, isa: Isa) -> Function:

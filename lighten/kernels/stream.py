@@ -17,8 +17,6 @@ last addition; a filter's entries are filled up with zeros to as many.
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,49 +25,11 @@ import numpy as np
 
 from lighten.emit import I32, I64, POINTER, Function, Isa, Tile, Type, Value
 from lighten.kernels import share, tile_frames
-from lighten.kernels.block import READY, even
-from lighten.kernels.shapes import Window
+from lighten.kernels.stream_pack import ENTRY, WORD
+from lighten.kernels.tile_schedule import Cells, Schedule, TiledConv, blocks, chunks, workspace
 from lighten.kernels.tiled import Tiled
 
 Array = np.ndarray[Any, Any]
-Cells = list[tuple[int, int]]
-ENTRY, WORD = 8, 4  # bytes of an entry: a place and a number, of a word each
-NEAR = 38 << 10  # bytes of pixels that stay in the first cache beside weights and results
-SPARE = 4  # registers that hold no sum
-# cycles: a load of a register, of which 1.6 come in each; a sum's addition until the next; leaving
-# a filter's loop; a register from the second cache; one of a word that waits outside the registers;
-# ending a sum, as a float and as a code
-LOAD, WAIT, LEAVE, FURTHER, AWAY = 0.62, 4.0, 18.0, 1.3, 1.0
-END = {1: 1.0, 4: 2.5}
-
-
-@dataclass(frozen=True)
-class TiledConv:
-    """A convolution between images in tiles: `y = activation(w ∗ x + b + residual)`."""
-
-    source: Tiled
-    target: Tiled
-    window: Window
-    activation: str = ""
-    residual: Tiled | None = None
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates per sample, zeros and all."""
-        pixels = self.target.height * self.target.width
-        return self.target.channels * pixels * self.source.channels * math.prod(self.window.kernel)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The register block of `rows` by `columns` cells, `copies` of it, and the groups of channels
-    in a chunk.
-    """
-
-    rows: int
-    columns: int
-    copies: int
-    chunk: int
 
 
 @dataclass(frozen=True)
@@ -109,111 +69,6 @@ class Way:
     fill: Callable[[Function], Value]
 
 
-def schedules(conv: TiledConv, isa: Isa) -> list[Schedule]:
-    """Blocks in even parts of the tile that fit into registers, with chunks that stay near."""
-    (high, wide), most = conv.target.tile, isa.registers - SPARE
-    found = {
-        (even(high, rows), even(wide, columns))
-        for rows, columns in itertools.product(range(1, high + 1), range(1, wide + 1))
-        if rows * columns <= most
-    }
-    return [_with_chunks(conv, *block) for block in sorted(found)]
-
-
-def _with_chunks(conv: TiledConv, rows: int, columns: int) -> Schedule:
-    """A block with as many copies as keep its sums from waiting, and its chunks."""
-    copies = max(1, min(READY // (rows * columns), 4))
-    chunk = max(1, NEAR // (_seen(conv, rows, columns) * conv.source.vector))
-    return Schedule(rows, columns, copies, even(conv.source.groups, chunk))
-
-
-def schedule(conv: TiledConv, isa: Isa, entries: int) -> Schedule:
-    """The block that is predicted to take the fewest cycles for so many entries."""
-    return min(schedules(conv, isa), key=lambda one: cycles(conv, one, isa, entries))
-
-
-def cycles(conv: TiledConv, schedule: Schedule, isa: Isa, entries: int) -> float:
-    """A rough prediction for one sample."""
-    filters, number = conv.target.groups * conv.target.together, chunks(conv, schedule)
-    total = 0.0
-    for rows, columns, cells in _blocks(conv, schedule):
-        count, sums = len(rows) * len(columns), len(cells)
-        entry = max((sums + 2) * LOAD, WAIT / schedule.copies)
-        waiting = 2 * sums * (number - 1) * LOAD
-        crowded = conv.target.together > 1 and 2 * sums > isa.registers - SPARE
-        away = AWAY * sums if crowded else 0.0
-        seen = _seen(conv, *(end + 1 for end in cells[-1])) * conv.source.groups
-        per_filter = LEAVE * number + waiting + away + END[conv.target.together] * sums
-        total += count * (entries * entry + filters * per_filter + seen * FURTHER)
-    return total
-
-
-def _seen(conv: TiledConv, rows: int, columns: int) -> int:
-    """Cells of one group that the windows of a block read."""
-    sides = zip((rows, columns), conv.window.strides, conv.window.extent, strict=True)
-    return math.prod((count - 1) * step + extent for count, step, extent in sides)
-
-
-def chunks(conv: TiledConv, schedule: Schedule) -> int:
-    """In how many chunks the channels are taken."""
-    return math.ceil(conv.source.groups / schedule.chunk)
-
-
-def workspace(conv: TiledConv, schedule: Schedule) -> int:
-    """Bytes of the sums that wait between chunks."""
-    if chunks(conv, schedule) == 1:
-        return 0
-    filters = conv.target.groups * conv.target.together
-    return filters * schedule.rows * schedule.columns * conv.target.vector
-
-
-# ── weights ───────────────────────────────────────────────────────────────────────────────────
-
-
-def pack(words: Array, conv: TiledConv, schedule: Schedule) -> Array:
-    """`[filters, groups, rows, columns]` of whole words as one array of them: for each chunk and
-    filter where its entries begin and end, in bytes, then all entries.
-    """
-    filters, groups, *kernel = words.shape
-    padded = (conv.target.groups * conv.target.together, chunks(conv, schedule) * schedule.chunk)
-    wide = np.zeros((*padded, *kernel), np.uint32)
-    wide[:filters, :groups] = words.view(np.uint32)
-    split = wide.reshape(padded[0], -1, schedule.chunk, *kernel).swapaxes(0, 1)
-    row, numbers, at = _entries(split.reshape(-1, schedule.chunk * math.prod(kernel)))
-    lines = len(split) * padded[0]
-    counts = np.bincount(row, minlength=lines)
-    counts += -counts % schedule.copies
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    held = np.zeros((starts[-1], 2), np.uint32)
-    first = np.searchsorted(row, np.arange(lines))
-    place = starts[row] + np.arange(len(row)) - first[row]
-    chunk = row // padded[0] * schedule.chunk
-    held[place, 0] = _places(conv, schedule)[at] + chunk * conv.source.group
-    held[place, 1] = numbers
-    table = (starts * ENTRY + _table(lines)).astype(np.uint32)
-    return np.concatenate([np.resize(table, _table(lines) // WORD), held.reshape(-1)])
-
-
-def _table(lines: int) -> int:
-    """Bytes of the table of beginnings and the last end, in whole entries."""
-    return -(-WORD * (lines + 1) // ENTRY) * ENTRY
-
-
-def _entries(words: Array) -> tuple[Array, Array, Array]:
-    """What is not zero: its line, its bits, where it stands in the line. A word of −0.0 is zero."""
-    row, at = np.nonzero(words & np.uint32(0x7FFFFFFF) if words.size else words)
-    return row, words[row, at], at
-
-
-def _places(conv: TiledConv, schedule: Schedule) -> Array:
-    """Bytes from a cell to what each tap of each group of a chunk reads for it."""
-    (rows, columns), (down, along) = conv.window.kernel, conv.window.dilations
-    group = np.arange(schedule.chunk)[:, None, None] * conv.source.group
-    row = np.arange(rows)[:, None] * (down * conv.source.row)
-    column = np.arange(columns) * (along * conv.source.vector)
-    return np.asarray(group + row + column).reshape(-1)
-
-
 # ── code ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -232,7 +87,7 @@ def emit(name: str, conv: TiledConv, schedule: Schedule, isa: Isa, way: Way) -> 
         _finished(f, conv, schedule, (span, x, place), way)
 
     def some(n: Value, first: Value, last: Value) -> None:
-        for rows, columns, cells in _blocks(conv, schedule):
+        for rows, columns, cells in blocks(conv, schedule):
 
             def line(i: Value, _: Tile, columns: range = columns, cells: Cells = cells) -> None:
                 def column(j: Value, _: Tile) -> None:
@@ -261,25 +116,6 @@ def _window(conv: TiledConv, x: Value, place: Place) -> Value:
     return moved + (
         (source.halo.top - top) * source.row + (source.halo.left - left) * source.vector
     )
-
-
-def _blocks(conv: TiledConv, schedule: Schedule) -> list[tuple[range, range, Cells]]:
-    """A tile in whole blocks, and what is left below and beside: first rows, first columns, and
-    the cells of each.
-    """
-
-    def cut(size: int, part: int) -> list[tuple[range, int]]:
-        whole = size - size % part
-        found = [(range(0, whole, part), part), (range(whole, size, part), size - whole)]
-        return [piece for piece in found if piece[0]]
-
-    (high, wide) = conv.target.tile
-    return [
-        (a, b, list(itertools.product(range(rows), range(columns))))
-        for (a, rows), (b, columns) in itertools.product(
-            cut(high, schedule.rows), cut(wide, schedule.columns)
-        )
-    ]
 
 
 def _prepared(
