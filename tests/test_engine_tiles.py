@@ -6,6 +6,7 @@ import ctypes
 import random
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from lighten.emit import ISAS, Function, Isa, build, integers
+from lighten.engine import tile_records, tile_tuning, tuning
 from lighten.engine.executable import Network
 from lighten.engine.plan import plan
 from lighten.engine.steps import Plan, Step
@@ -210,3 +212,47 @@ def test_a_sparse_layer_between_dense_ones_pays_for_its_copies(density: float, h
     program = made(net, x)
     found = plan(program, ISAS["avx512"])
     assert list(found.tiling.convs) == ([program.ops[1].name] if held else [])
+
+
+# ── what was measured ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LIGHTEN_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_plans_go_by_what_was_measured(cache: Path) -> None:
+    """Where both were timed, the slower is not chosen, whatever was predicted."""
+    torch.manual_seed(0)
+    isa = ISAS[HERE[0]]
+    program = made(thinned(nn.Sequential(*two()), 0.1, 1), noise((32, 32)))
+    first = plan(program, isa)
+    assert kernels(first)["sparse"] and len(list(tile_tuning.unknown(first))) == 1
+    dense = first.tiling.dense[next(iter(first.tiling.convs))]
+    tuning.keep(tuning.plainly(dense.conv), isa, [tuning.Found(dense.name, 1e-3, 0.0)])
+    conv = next(iter(first.tiling.convs.values())).conv
+    tile_records.keep(conv, isa, [(100, 1.0), (1000, 2.0)])
+    assert tile_records.milliseconds(conv, isa, 550) == pytest.approx(1.5)
+    assert not kernels(plan(program, isa))["sparse"]
+    tile_records.keep(conv, isa, [(100, 1e-6), (1000, 2e-6)])
+    assert kernels(plan(program, isa))["sparse"]
+
+
+def test_tuning_times_every_shape_once(cache: Path) -> None:
+    torch.manual_seed(0)
+    program = made(thinned(nn.Sequential(*two()), 0.1, 1), noise((32, 32)))
+    first = plan(program, ISAS[HERE[0]])
+    assert tile_tuning.tune(first, 0.0) == 0
+    assert tile_tuning.tune(first, 60.0) == 1
+    assert tile_tuning.tune(first, 60.0) == 0
+    (choice,) = first.tiling.judged
+    points = tile_records.recall(choice.conv, first.isa)
+    assert points is not None
+    assert points[0][0] < points[1][0]
+
+
+def two() -> list[nn.Module]:
+    """A dense convolution, and one that is to be thinned."""
+    return [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)]

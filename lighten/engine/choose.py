@@ -14,6 +14,7 @@ from lighten.engine.codes import THIN, thin
 from lighten.engine.images import image
 from lighten.kernels import (
     depthwise,
+    depthwise_codes,
     direct,
     direct_codes,
     direct_pairs,
@@ -43,7 +44,7 @@ KERNELS: Sequence[Any] = (
     *(depthwise, permuted, grouped, split, direct, indirect, direct_pairs),
     *(winograd, winograd_line, fft, strassen),
 )
-CODES: Sequence[Any] = (direct_codes,)  # over codes
+CODES: Sequence[Any] = (depthwise_codes, direct_codes)  # over codes
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,14 @@ Ops between two casts see floats alone, and are planned as in any float network.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 
 from lighten.engine.images import image
 from lighten.formats.integer import FLOAT32
+from lighten.kernels import linear_codes
+from lighten.kernels.functions import FUNCTIONS
 from lighten.program import integers
 from lighten.program.integers import coded
 from lighten.program.ir import Op, Program, Value
@@ -53,6 +56,18 @@ def thin(program: Program, name: str) -> bool:
         return False
     readers = program.consumers()[name]
     return all(op.kind == "conv" and integers.is_layer(op, program) for op in readers)
+
+
+def rows_of_codes(program: Program) -> frozenset[str]:
+    """Names of the linear layers over rows of codes."""
+    found = set()
+    for op in program.ops:
+        if op.kind == "linear" and op.get("activation", "") in FUNCTIONS:
+            shape = program.values[op.inputs[0]].shape if op.inputs[0] in program.values else ()
+            rows = math.prod(shape[:-1]) if len(shape) > 1 else 0
+            if rows and linear_codes.accepts(rows, shape[-1]) and integers.is_layer(op, program):
+                found.add(op.name)
+    return frozenset(found)
 
 
 # ── casts ─────────────────────────────────────────────────────────────────────────────────────

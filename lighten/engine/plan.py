@@ -11,7 +11,14 @@ from functools import partial
 
 from lighten.emit import Isa, bfloat16, integers
 from lighten.engine import choose, tiles, tuning
-from lighten.engine.codes import has_codes, kept_apart, runs_in_codes, strange_values, with_casts
+from lighten.engine.codes import (
+    has_codes,
+    kept_apart,
+    rows_of_codes,
+    runs_in_codes,
+    strange_values,
+    with_casts,
+)
 from lighten.engine.heads import with_attention
 from lighten.engine.images import image
 from lighten.engine.pairs import with_activations, with_crops, with_residuals, with_shuffles
@@ -49,7 +56,7 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
     pick = partial(tuning.pick, tolerance=bound)
     chosen = choose.convolutions(program, isa, pick, batch)
     program = with_crops(kept_apart(program, lambda p: with_residuals(p, chosen)), chosen)
-    program = with_casts(program, choose.of_codes(chosen))
+    program = with_casts(program, choose.of_codes(chosen) | rows_of_codes(program))
     tiling = tiles.tiling(program, isa, chosen)
     chosen = {name: choice for name, choice in chosen.items() if not tiling.holds(name)}
     made = Plan(program, isa, whole, chosen, tiling, again, at)

@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from lighten.emit import Isa
+from lighten.engine import tile_records, tuning
 from lighten.engine.choose import Choice as Dense
 from lighten.kernels import block_sparse, quads, sparse, tile_moves, tiled
 from lighten.kernels.functions import FUNCTIONS
@@ -32,6 +33,7 @@ from lighten.program.ir import Op, Program
 Array = np.ndarray[Any, Any]
 ONE = Fraction(1)
 ROUNDS = 3  # passes over all ops
+MOST = 0.8  # of the words of weights that are kept where zeros may pay
 MOVED = 2.0  # cycles to copy a register
 
 
@@ -48,12 +50,15 @@ class Choice:
 @dataclass(frozen=True)
 class Tiling:
     """The layout of each value that lies in tiles, and the ops that read and make those: the
-    convolutions with their kernels, and crops.
+    convolutions with their kernels, and with those that they would have in blocks, and crops.
+    `judged` are the convolutions that could have been among them.
     """
 
     values: Mapping[str, Tiled] = field(default_factory=dict)
     convs: Mapping[str, Choice] = field(default_factory=dict)
+    dense: Mapping[str, Dense] = field(default_factory=dict)
     crops: Mapping[str, tile_moves.Crop] = field(default_factory=dict)
+    judged: tuple[Choice, ...] = ()
 
     def holds(self, op: str) -> bool:
         """Whether an op runs over tiles."""
@@ -64,21 +69,28 @@ def tiling(program: Program, isa: Isa, chosen: Mapping[str, Dense]) -> Tiling:
     """What is predicted to be the fastest; nothing where no convolution gains by its zeros."""
     asked = Asked(program, isa, chosen)
     possible = [op.name for op in program.ops if asked.possible(op)]
-    best, least = Tiling(), asked.cycles(Tiling())
-    for begun in (possible, []):
-        names, found, cycles = list(begun), *asked.judged(begun)
-        for _ in range(ROUNDS):
-            before = cycles
-            for name in possible:
-                other = [n for n in names if n != name] if name in names else [*names, name]
-                made, taken = asked.judged(other)
-                if taken < cycles:
-                    names, found, cycles = other, made, taken
-            if cycles == before:
-                break
-        if cycles < least:
-            best, least = found, cycles
-    return best if best.convs else Tiling()
+    if not any(map(asked.may_gain, possible)):
+        return Tiling()
+    none, every = Tiling(), asked.judged(possible)[0]
+    found = [(none, asked.cycles(none)), *(_improved(asked, possible, n) for n in (possible, []))]
+    best = min(found, key=lambda one: one[1])[0]
+    judged = tuple(choice for name, choice in every.convs.items() if asked.may_gain(name))
+    return replace(best if best.convs else none, judged=judged)
+
+
+def _improved(asked: Asked, possible: list[str], names: list[str]) -> tuple[Tiling, float]:
+    """These ops over tiles, or others where each that was moved in or out took cycles away."""
+    found, cycles = asked.judged(names)
+    for _ in range(ROUNDS):
+        before = cycles
+        for name in possible:
+            other = [n for n in names if n != name] if name in names else [*names, name]
+            made, taken = asked.judged(other)
+            if taken < cycles:
+                names, found, cycles = other, made, taken
+        if cycles == before:
+            break
+    return found, cycles
 
 
 class Asked:
@@ -89,6 +101,7 @@ class Asked:
         self.ops = {op.name: op for op in program.ops}
         self.makers, self.readers = program.producers(), program.consumers()
         self._weights: dict[str, tuple[Any, int, Window]] = {}
+        self._choices: dict[tuple[str, TiledConv], Choice] = {}
 
     # ── single ops ────────────────────────────────────────────────────────────────────────
 
@@ -107,6 +120,14 @@ class Asked:
         if not any(codes):
             return True
         return codes[0] and codes[1] == codes[2] and is_layer(op, self.program)
+
+    def may_gain(self, name: str) -> bool:
+        """Whether a convolution has enough zeros that it could be faster over tiles."""
+        if self.ops[name].kind != "conv":
+            return False
+        kernel, entries, _ = self.weights(name)
+        size = kernel.entries(np.ones_like(weight_of(self.ops[name], self.program)))
+        return bool(entries < MOST * size)
 
     def is_image(self, name: str) -> bool:
         """Whether it has channels, rows and columns."""
@@ -166,14 +187,28 @@ class Asked:
                 crops[name] = tile_moves.Crop(source, target, steps, at)
             else:
                 convs[name] = self._choice(op, source, target, values.get(op.get("residual", "")))
-        found = Tiling(values, convs, crops)
+        found = Tiling(values, convs, {name: self.chosen[name] for name in convs}, crops)
         return found, self.cycles(found)
 
     def _choice(self, op: Op, source: Tiled, target: Tiled, added: Tiled | None) -> Choice:
         kernel, entries, sliding = self.weights(op.name)
         conv = TiledConv(source, target, sliding, op.get("activation", ""), added)
-        schedule = kernel.schedule(conv, self.isa, entries)
-        return Choice(conv, kernel, schedule, kernel.cycles(conv, schedule, self.isa, entries))
+        if (op.name, conv) not in self._choices:
+            schedule = kernel.schedule(conv, self.isa, entries)
+            cycles = self._timed(op.name, conv, entries)
+            cycles = cycles or kernel.cycles(conv, schedule, self.isa, entries)
+            self._choices[op.name, conv] = Choice(conv, kernel, schedule, cycles)
+        return self._choices[op.name, conv]
+
+    def _timed(self, name: str, conv: TiledConv, entries: int) -> float | None:
+        """What a convolution takes, in what is predicted for the kernel that it has in blocks: by
+        what was measured of both, or None.
+        """
+        dense = self.chosen[name]
+        ours = tile_records.milliseconds(conv, self.isa, entries)
+        found = tuning.recall(tuning.plainly(dense.conv), self.isa) or ()
+        theirs = next((one.milliseconds for one in found if one.name == dense.name), None)
+        return dense.cycles * ours / theirs if ours and theirs else None
 
     def cycles(self, found: Tiling) -> float:
         """Of all possible ops, with the copies between layouts."""
