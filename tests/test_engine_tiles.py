@@ -256,3 +256,19 @@ def test_tuning_times_every_shape_once(cache: Path) -> None:
 def two() -> list[nn.Module]:
     """A dense convolution, and one that is to be thinned."""
     return [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)]
+
+
+# ── vectors ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("density", "held"), [(0.02, True), (0.5, False)])
+def test_linear_layers_of_few_weights_skip_zeros(density: float, held: bool) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(900, 700), nn.ReLU(), nn.Linear(700, 10))
+    with torch.no_grad():
+        net[0].weight.mul_(torch.rand(700, 900) < density)
+    x = np.random.default_rng(0).standard_normal((5, 900)).astype(np.float32)
+    program = made(net, x)
+    found = plan(program, ISAS[HERE[0]])
+    assert ("sparse_linear" in kernels(found)) == held
+    np.testing.assert_allclose(Network(found)(x)[0], interpret(program, x)[0], atol=1e-5)

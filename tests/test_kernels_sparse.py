@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from lighten.emit import ISAS, Isa, build
-from lighten.kernels import direct, share, sparse, tile_schedule, tiled
+from lighten.engine.choose import Choice
+from lighten.kernels import direct, share, sparse, sparse_linear, tile_schedule, tiled
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window
 from lighten.kernels.tile_schedule import TiledConv
@@ -18,6 +19,7 @@ from lighten.kernels.tiled import Tiled
 from lighten.program.reference.elementwise import FUNCTIONS as MEANINGS
 from tests.test_emit import HERE
 from tests.test_kernels import on_line
+from tests.test_kernels import run as run_blocked
 from tests.together import with_threads
 
 P = ctypes.c_void_p
@@ -148,3 +150,34 @@ def test_chunks_of_channels_are_added_up(isa: str) -> None:
     assert tile_schedule.chunks(conv, how) > 1
     wanted, y = exact(conv, given), run(conv, kind, given)
     np.testing.assert_allclose(conv.target.unpack(y), wanted, atol=1e-5)
+
+
+# ── vectors ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("isa", HERE)
+@pytest.mark.parametrize("density", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_sparse_matrices_times_vectors_are_right(seed: int, density: float, isa: str) -> None:
+    kind, rng = ISAS[isa], np.random.default_rng(seed)
+    channels, filters = (int(n) for n in rng.integers(1, 300, 2))
+    x, y = (Blocked(n, 1, 1, kind.lanes) for n in (channels, filters))
+    conv = Conv(x, y, Window((1, 1)), 1, "relu", y if seed % 2 else None)
+    assert sparse_linear.accepts(conv, kind)
+    w = rng.standard_normal((filters, channels, 1, 1)) * (
+        rng.random((filters, channels, 1, 1)) < density
+    )
+    given = {
+        "x": rng.standard_normal((3, channels, 1, 1)),
+        "w": w,
+        "b": rng.standard_normal(filters),
+        "r": rng.standard_normal((3, filters, 1, 1)),
+    }
+    given = {key: value.astype(np.float32) for key, value in given.items()}
+    how = sparse_linear.schedule(given["w"], conv)
+    choice = Choice(conv, sparse_linear, how, Halo(), 0.0)
+    found = y.unpack(run_blocked(conv, choice, kind, given))
+    wanted = np.einsum("kc,nc->nk", given["w"][:, :, 0, 0].astype(float), given["x"][:, :, 0, 0])
+    wanted = wanted[:, :, None, None] + given["b"][:, None, None]
+    wanted = np.maximum(wanted + (given["r"] if conv.residual else 0), 0)
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * max(1.0, np.abs(wanted).max()))

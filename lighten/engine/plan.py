@@ -23,6 +23,7 @@ from lighten.engine.heads import with_attention
 from lighten.engine.images import image
 from lighten.engine.pairs import with_activations, with_crops, with_residuals, with_shuffles
 from lighten.engine.steps import Plan, Shapes
+from lighten.engine.vectors import skips_zeros, with_vectors
 from lighten.engine.writer import Writer
 from lighten.engine.writers import WRITERS
 from lighten.engine.writers_codes import CODES
@@ -54,7 +55,7 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
     program = joined(program)
     bound = tuning.tolerance(isa) if tolerance is None else tolerance
     pick = partial(tuning.pick, tolerance=bound)
-    chosen = choose.convolutions(program, isa, pick, batch)
+    chosen = with_vectors(program, isa, choose.convolutions(program, isa, pick, batch))
     program = with_crops(kept_apart(program, lambda p: with_residuals(p, chosen)), chosen)
     program = with_casts(program, choose.of_codes(chosen) | rows_of_codes(program))
     tiling = tiles.tiling(program, isa, chosen)
@@ -101,7 +102,8 @@ def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:
     blocked = [name for name in flowing if writer.in_blocks(name)]
     images = op.kind in WRITERS and _images(writer.plan.program, op)
     slides = op.kind in SLIDING
-    first = images and (slides or len(blocked) == len(flowing) > 0)
+    skips = skips_zeros(writer.plan.chosen.get(op.name))
+    first = images and (slides or skips or len(blocked) == len(flowing) > 0)
     if first:
         yield WRITERS[op.kind]
     if op.kind in ROWS:
