@@ -20,7 +20,9 @@ def with_vectors(program: Program, isa: Isa, chosen: Mapping[str, Choice]) -> di
     found = dict(chosen)
     for op in program.ops:
         dense = chosen.get(op.name)
-        if dense is None or not sparse_linear.accepts(dense.conv, isa) or dense.conv.batch > 1:
+        if dense is None or op.kind not in ("conv", "linear") or dense.conv.batch > 1:
+            continue
+        if not sparse_linear.accepts(dense.conv, isa):
             continue
         weight = np.asarray(program.arrays[op.inputs[1]].decode())
         schedule = sparse_linear.schedule(weight, dense.conv)
