@@ -109,6 +109,7 @@ def explain(
     """Op by op: the kernel that runs it in our engine, milliseconds, how fast that is."""
     from lighten.backends.native import Native
     from lighten.engine import ceiling, tuning
+    from lighten.engine.codes import has_codes
     from lighten.engine.explain import error
     from lighten.engine.explain import explain as told
 
@@ -126,6 +127,7 @@ def explain(
         "planned": len(run.program.ops),
         "arena": run.arena_bytes(batch),
         "ceiling_gflops": ceiling.gflops(run.plan.isa),
+        "ceiling_int8": ceiling.gops(run.plan.isa) if has_codes(run.program) else None,
         "error": error(run, subject.program, inputs),
         "tolerance": tuning.tolerance(run.plan.isa),
         "ops": [asdict(op) for op in told(run, inputs)],

@@ -96,7 +96,7 @@ def with_casts(program: Program, layers: Container[str]) -> Program:
 
 def stays(op: Op, program: Program, layers: Container[str]) -> bool:
     """Whether an op has a kernel of codes."""
-    named = [name for name in (*op.inputs, *op.outputs) if name in program.values]
+    named = list(flowing(op, program))
     codes = [name for name in named if coded(program.values[name])]
     if not codes:
         return True
@@ -170,7 +170,7 @@ class _Casts:
 
     def cast(self, source: str, target: str) -> None:
         """Add a cast."""
-        self.ops.append(Op("cast", target, (source,), (target,)))
+        self.ops.append(Op("cast", f"{target} (cast)", (source,), (target,)))
 
     def add(self, op: Op) -> None:
         """Add an op of codes."""

@@ -19,9 +19,8 @@ from lighten.engine.codes import (
     strange_values,
     with_casts,
 )
-from lighten.engine.heads import with_attention
 from lighten.engine.images import image
-from lighten.engine.pairs import with_activations, with_crops, with_residuals, with_shuffles
+from lighten.engine.pairs import joined, with_crops, with_residuals
 from lighten.engine.steps import Plan, Shapes
 from lighten.engine.vectors import skips_zeros, with_vectors
 from lighten.engine.writer import Writer
@@ -31,7 +30,6 @@ from lighten.engine.writers_rows import ROWS
 from lighten.engine.writers_tiles import TILES
 from lighten.engine.writers_volumes import VOLUMES
 from lighten.errors import UnsupportedOps
-from lighten.program.fuse import fuse
 from lighten.program.ir import Op, Program
 from lighten.program.resized import resized
 from lighten.program.spec import integer_values
@@ -75,14 +73,12 @@ def instructions(program: Program, bf16: bool = False) -> Isa:
     """What this machine runs a program with: the dot product of codes where there are any, pairs of
     bfloat16 where they are allowed.
     """
-    if has_codes(program) and not bf16:
-        return integers.instructions()
-    return bfloat16.instructions(bf16)
+    return widened(program, bfloat16.instructions(bf16))
 
 
-def joined(program: Program) -> Program:
-    """The program with its ops joined as far as the choice of kernels does not matter."""
-    return kept_apart(fuse(program), lambda p: with_attention(with_shuffles(with_activations(p))))
+def widened(program: Program, isa: Isa) -> Isa:
+    """This machine's instruction set, with the dot product of codes where a program has any."""
+    return integers.instructions() if has_codes(program) else isa
 
 
 def _at(program: Program, isa: Isa, tolerance: float | None, shapes: Shapes) -> Plan:
