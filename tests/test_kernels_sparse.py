@@ -152,6 +152,22 @@ def test_chunks_of_channels_are_added_up(isa: str) -> None:
     np.testing.assert_allclose(conv.target.unpack(y), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("density", [0.0, 0.1, 1.0])
+def test_the_stream_holds_what_is_not_zero(density: float) -> None:
+    """As many entries as there are such weights, rows filled up to whole copies; none else."""
+    isa = ISAS["avx512"]
+    cells = Tiled(9, 8, 8, (4, 4), (2, 2), Halo(1, 1, 1, 1))
+    conv = TiledConv(cells, cells, Window((3, 3), pads=(1, 1, 1, 1)))
+    w = given_to(conv, 0, density)["w"]
+    how = sparse.schedule(conv, isa, sparse.entries(w))
+    held = sparse.pack(w, conv, how)
+    table = -(-(len(w) + 1) // 2) * 2
+    numbers = held[table + 1 :: 2].view(np.float32)
+    assert np.count_nonzero(numbers) == np.count_nonzero(w) == sparse.entries(w)
+    assert len(numbers) <= np.count_nonzero(w) + len(w) * (how.copies - 1)
+    np.testing.assert_array_equal(np.sort(numbers[numbers != 0]), np.sort(w[w != 0]))
+
+
 # ── vectors ───────────────────────────────────────────────────────────────────────────────────
 
 
