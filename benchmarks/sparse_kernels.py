@@ -3,8 +3,8 @@
 python benchmarks/sparse_kernels.py            about ten minutes
 python benchmarks/sparse_kernels.py --quick    two shapes, three densities
 
-The stack (eight equal layers, as one network) is what `ours` and the peers' numbers are, divided by
-eight, as in `kernels.py`: ours as the engine plans it, copies between layouts included; the peers
+The stack (sixteen equal layers, as one network) is what `ours` and the peers' numbers are, divided by
+sixteen, as in `kernels.py`: ours as the engine plans it, copies between layouts included; the peers
 multiply the zeros. Where each kernel alone is as fast as the engine's best kernel for dense weights
 is the crossover; those are timed one by one, in bursts.
 """
@@ -47,7 +47,7 @@ SHAPES = {
 }
 DENSITIES = (0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 QUICK = ("16 · 32² · 16", "64 · 8² · 64"), (0.1, 0.25, 0.5)
-LAYERS, SECONDS, BURST, BURSTS = 8, 1.0, 2e-3, 7
+LAYERS, SECONDS, BURST, BURSTS = 16, 1.0, 2e-3, 7
 WINDOW = Window((3, 3), pads=(1, 1, 1, 1))
 BYTES = {"float32": 4, "int8": 1}
 
@@ -56,7 +56,7 @@ BYTES = {"float32": 4, "int8": 1}
 
 
 def stack(channels: int, size: int, density: float, block: int) -> tuple[Program, Array]:
-    """Eight equal layers, each with its ReLU, of whose weights so many are zeros; and its input."""
+    """Sixteen equal layers, each with its ReLU, of whose weights so many are zeros; and its input."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     for _ in range(LAYERS):
