@@ -3,9 +3,9 @@
 python benchmarks/sparse_kernels.py            about ten minutes
 python benchmarks/sparse_kernels.py --quick    two shapes, three densities
 
-The stack (sixteen equal layers, as one network) is what `ours` and the peers' numbers are, divided by
-sixteen, as in `kernels.py`: ours as the engine plans it, copies between layouts included; the peers
-multiply the zeros. Where each kernel alone is as fast as the engine's best kernel for dense weights
+The stack (sixteen equal layers, as one network) is what `ours` and the peers' numbers are, divided
+by sixteen, as in `kernels.py`: ours as the engine plans it, copies between layouts included; the
+peers multiply the zeros. Where each kernel alone is as fast as the engine's best kernel for dense weights
 is the crossover; those are timed one by one, in bursts.
 """
 
@@ -56,7 +56,7 @@ BYTES = {"float32": 4, "int8": 1}
 
 
 def stack(channels: int, size: int, density: float, block: int) -> tuple[Program, Array]:
-    """Sixteen equal layers, each with its ReLU, of whose weights so many are zeros; and its input."""
+    """Equal layers, each with its ReLU, of whose weights so many are zeros; and their input."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     for _ in range(LAYERS):
