@@ -5,8 +5,8 @@ python benchmarks/sparse_kernels.py --quick    two shapes, three densities
 
 The stack (sixteen equal layers, as one network) is what `ours` and the peers' numbers are, divided
 by sixteen, as in `kernels.py`: ours as the engine plans it, copies between layouts included; the
-peers multiply the zeros. Where each kernel alone is as fast as the engine's best kernel for dense weights
-is the crossover; those are timed one by one, in bursts.
+peers multiply the zeros. Where each kernel alone is as fast as the engine's best kernel for dense
+weights is the crossover; those are timed one by one, in bursts.
 """
 
 from __future__ import annotations

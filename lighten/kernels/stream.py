@@ -25,8 +25,16 @@ import numpy as np
 
 from lighten.emit import I32, I64, POINTER, Function, Isa, Tile, Type, Value
 from lighten.kernels import share, tile_frames
-from lighten.kernels.stream_pack import ENTRY, WORD
-from lighten.kernels.tile_schedule import Cells, Schedule, TiledConv, blocks, chunks, workspace
+from lighten.kernels.stream_pack import WORD
+from lighten.kernels.tile_schedule import (
+    ENTRY,
+    Cells,
+    Schedule,
+    TiledConv,
+    blocks,
+    chunks,
+    workspace,
+)
 from lighten.kernels.tiled import Tiled
 
 Array = np.ndarray[Any, Any]

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from lighten.kernels.tile_schedule import Schedule, TiledConv, chunks
+from lighten.kernels.tile_schedule import ENTRY, Schedule, TiledConv, chunks
 
 Array = np.ndarray[Any, Any]
-ENTRY, WORD = 8, 4  # bytes of an entry: a place and a number, of a word each
+WORD = 4  # bytes of a place, and of a number
 
 
 def pack(words: Array, conv: TiledConv, schedule: Schedule) -> Array:

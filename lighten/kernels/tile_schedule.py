@@ -7,11 +7,13 @@ import math
 from dataclasses import dataclass
 
 from lighten.emit import Isa
+from lighten.kernels import costs
 from lighten.kernels.block import READY, even
 from lighten.kernels.shapes import Window
 from lighten.kernels.tiled import Tiled
 
 Cells = list[tuple[int, int]]
+ENTRY = 8  # bytes of an entry: a place and a number, of a word each
 NEAR = 38 << 10  # bytes of pixels that stay in the first cache beside weights and results
 SPARE = 4  # registers that hold no sum
 # cycles: a load of a register, of which 1.6 come in each; a sum's addition until the next; leaving
@@ -76,7 +78,7 @@ def schedule(conv: TiledConv, isa: Isa, entries: int) -> Schedule:
 def cycles(conv: TiledConv, schedule: Schedule, isa: Isa, entries: int) -> float:
     """A rough prediction for one sample."""
     filters, number = conv.target.groups * conv.target.together, chunks(conv, schedule)
-    total = 0.0
+    total = costs.far(ENTRY * entries)
     for rows, columns, cells in blocks(conv, schedule):
         count, sums = len(rows) * len(columns), len(cells)
         entry = max((sums + 2) * LOAD, WAIT / schedule.copies)
