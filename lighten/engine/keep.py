@@ -12,11 +12,12 @@ from typing import BinaryIO
 
 from lighten.core.files import cache_dir, replacing
 from lighten.emit import integers
-from lighten.engine import tuning
+from lighten.engine import tile_records, tuning
 from lighten.engine.arena import Array
 from lighten.engine.choose import FEWEST
 from lighten.engine.executable import Network
 from lighten.engine.kept import FRONT, MAGIC, digests, made, page, place
+from lighten.engine.steps import Plan
 from lighten.errors import WriteError
 
 MOST = 4 << 30  # bytes of all that is kept; the oldest go
@@ -33,7 +34,7 @@ def keep(name: str, stamp: str, network: Network, begun: int) -> None:
     isa, threads = network.plan.isa, network.threads
     asked = integers.without_dot(isa)  # whoever looks for it has not read what it is made of
     with suppress(OSError, WriteError):
-        records = digests(tuning.records(network.plan.chosen.values(), isa))
+        records = digests(_records(network.plan))
         if not _unchanged(begun):
             return
         weights = network.weights
@@ -55,6 +56,13 @@ def keep(name: str, stamp: str, network: Network, begun: int) -> None:
             if not _same(file, weights):
                 raise WriteError(f"{beside} does not hold what was written.")
         _tidy(place(name, asked, threads).parent)
+
+
+def _records(plan: Plan) -> list[str]:
+    """What was measured, or not, when its kernels were chosen."""
+    blocks = (*plan.chosen.values(), *plan.tiling.dense.values())
+    tiles = (choice.conv for choice in plan.tiling.judged)
+    return [*tuning.records(blocks, plan.isa), *tile_records.records(tiles, plan.isa)]
 
 
 def _tidy(folder: Path) -> None:

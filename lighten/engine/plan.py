@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from lighten.emit import Isa, bfloat16, integers
-from lighten.engine import choose, tuning
+from lighten.engine import choose, tiles, tuning
 from lighten.engine.codes import (
     has_codes,
     kept_apart,
@@ -22,10 +22,12 @@ from lighten.engine.codes import (
 from lighten.engine.images import image
 from lighten.engine.pairs import joined, with_crops, with_residuals
 from lighten.engine.steps import Plan, Shapes
+from lighten.engine.vectors import skips_zeros, with_vectors
 from lighten.engine.writer import Writer
 from lighten.engine.writers import WRITERS
 from lighten.engine.writers_codes import CODES
 from lighten.engine.writers_rows import ROWS
+from lighten.engine.writers_tiles import TILES
 from lighten.engine.writers_volumes import VOLUMES
 from lighten.errors import UnsupportedOps
 from lighten.program.ir import Op, Program
@@ -51,10 +53,12 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
     program = joined(program)
     bound = tuning.tolerance(isa) if tolerance is None else tolerance
     pick = partial(tuning.pick, tolerance=bound)
-    chosen = choose.convolutions(program, isa, pick, batch)
+    chosen = with_vectors(program, isa, choose.convolutions(program, isa, pick, batch))
     program = with_crops(kept_apart(program, lambda p: with_residuals(p, chosen)), chosen)
     program = with_casts(program, choose.of_codes(chosen) | rows_of_codes(program))
-    made = Plan(program, isa, whole, chosen, again, at)
+    tiling = tiles.tiling(program, isa, chosen)
+    chosen = {name: choice for name, choice in chosen.items() if not tiling.holds(name)}
+    made = Plan(program, isa, whole, chosen, tiling, again, at)
     writer = Writer(made, choose.halos(program, chosen))
     for name in program.inputs:
         writer.in_rows(name, name)
@@ -84,6 +88,9 @@ def _at(program: Program, isa: Isa, tolerance: float | None, shapes: Shapes) -> 
 
 def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:
     """What may write an op, first what leaves its inputs as they lie."""
+    if writer.plan.tiling.holds(op.name):
+        yield TILES[op.kind]
+        return
     if runs_in_codes(op, writer.plan.program):
         yield CODES[op.kind]
         return
@@ -91,7 +98,8 @@ def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:
     blocked = [name for name in flowing if writer.in_blocks(name)]
     images = op.kind in WRITERS and _images(writer.plan.program, op)
     slides = op.kind in SLIDING
-    first = images and (slides or len(blocked) == len(flowing) > 0)
+    skips = skips_zeros(writer.plan.chosen.get(op.name))
+    first = images and (slides or skips or len(blocked) == len(flowing) > 0)
     if first:
         yield WRITERS[op.kind]
     if op.kind in ROWS:

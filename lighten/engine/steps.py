@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import Function, Isa
-from lighten.engine import choose
+from lighten.engine import choose, tiles
 from lighten.kernels.layout import Blocked
 from lighten.kernels.strided import Strided
 from lighten.program.ir import Op, Program
@@ -55,17 +55,18 @@ class Plan:
     """Steps in their order.
 
     `whole` names the values that hold whole numbers (as floats; the interpreter reads integers),
-    `chosen` the kernel of each convolution by op, `again` plans for another batch and `at` for
-    inputs of other shapes. `layouts` says
-    how each value in memory lies (the program's names, and copies'), `views` which of those is read
-    for a value in rows and by which steps, `results` what holds each output, `scratch` how many
-    bytes a kernel wants for itself, `packed` holds weights in the order in which kernels read them.
+    `chosen` the kernel of each convolution by op, but those over tiles, which `tiling` holds;
+    `again` plans for another batch and `at` for inputs of other shapes. `layouts` says how each
+    value in memory lies (the program's names, and copies'), `views` which of those is read for a
+    value in rows and by which steps, `results` what holds each output, `scratch` how many bytes a
+    kernel wants for itself, `packed` holds weights in the order in which kernels read them.
     """
 
     program: Program
     isa: Isa
     whole: frozenset[str] = frozenset()
     chosen: Mapping[str, choose.Choice] = field(default_factory=dict)
+    tiling: tiles.Tiling = field(default_factory=tiles.Tiling)
     again: Callable[[int], Plan] | None = None
     at: Callable[[Shapes], Plan] | None = None
     steps: list[Step | Interpreted] = field(default_factory=list)

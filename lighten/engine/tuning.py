@@ -162,7 +162,7 @@ def measure(choice: choose.Choice, isa: Isa) -> Found:
     weights = [places[1], *(copy.ctypes.data for copy in copies)]
     call(*places, conv.batch, *share.ALONE[1:])
     error = _error(conv.target.unpack(held[4])[-1:], noise.exact)
-    return Found(choice.name, _best(call, places, weights, conv.batch) / conv.batch, error)
+    return Found(choice.name, best(call, places, weights, conv.batch) / conv.batch, error)
 
 
 def _copies(size: int, remote: bool) -> int:
@@ -172,7 +172,7 @@ def _copies(size: int, remote: bool) -> int:
     return min((COLD if remote else COOL) // size, 12) if size > costs.FEW else 0
 
 
-def _best(call: Any, places: list[int], weights: list[int], batch: int) -> float:
+def best(call: Any, places: list[int], weights: list[int], batch: int) -> float:
     """Milliseconds of one call: the best of a few bursts."""
     found = []
     for _ in range(ROUNDS):

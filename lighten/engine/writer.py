@@ -16,12 +16,15 @@ import numpy as np
 from lighten.engine.codes import THIN, thin
 from lighten.engine.images import image, plain
 from lighten.engine.steps import Array, Emit, Interpreted, Plan, Step, View
-from lighten.kernels import elementwise, moves
+from lighten.kernels import elementwise, moves, quads, tile_moves
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.strided import Strided, rows
+from lighten.kernels.tiled import WORD
 from lighten.program.integers import coded, zero_of
 from lighten.program.ir import Op
 from lighten.program.spec import KINDS
+
+IN_TILES = " (tiles)"
 
 
 def plain_name(name: str) -> str:
@@ -32,6 +35,16 @@ def plain_name(name: str) -> str:
 def blocked_name(name: str) -> str:
     """What the blocked copy of a value is called."""
     return f"{name} (blocked)"
+
+
+def tiles_name(name: str) -> str:
+    """What the copy of a value in tiles is called."""
+    return f"{name}{IN_TILES}"
+
+
+def value_in_tiles(place: str) -> str:
+    """The value that a place in memory holds in tiles; "" where it holds none."""
+    return place.removesuffix(IN_TILES) if place.endswith(IN_TILES) else ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,9 @@ class Writer:
         if self.in_blocks(name):
             return self.plan.layouts[name]
         copied = blocked_name(name)
-        if copied not in self.plan.layouts:
+        if copied not in self.plan.layouts and tiles_name(name) in self.plan.layouts:
+            self._out_of_tiles(name, self._room(copied, self._new(name)))
+        elif copied not in self.plan.layouts:
             source = self.as_plain(name)
             room = self._room(copied, self._new(name))
             size = (room.channels, room.height, room.width)
@@ -86,6 +101,38 @@ class Writer:
         """Room for a value that a kernel will write, its halo cleared."""
         return self._room(name, self._new(name))
 
+    # ── values in tiles ───────────────────────────────────────────────────────────────────
+
+    def in_tiles(self, name: str) -> str:
+        """What holds a value in tiles; copied there from blocks, or planes, if need be."""
+        place, layout = tiles_name(name), self.plan.tiling.values[name]
+        if place not in self.plan.layouts:
+            planar = self.plan.layouts.get(name)
+            fits = planar is not None and tile_moves.accepts(planar, layout)
+            x, source = (name, planar) if fits else self.read(name)
+            assert source is not None
+            blank = self.blank_word(name)
+            room, isa = self.make_tiles(name), self.plan.isa
+            emit = partial(tile_moves.into, source=source, target=layout, blank=blank, isa=isa)
+            self.step((self._maker(name), "tile"), (source, layout, blank), emit, x, room)
+        return place
+
+    def make_tiles(self, name: str) -> str:
+        """Room for a value in tiles, that a kernel will write with all that lies around it."""
+        place, layout = tiles_name(name), self.plan.tiling.values[name]
+        self.plan.layouts[place] = plain((layout.sample // WORD,))
+        return place
+
+    def blank_word(self, name: str) -> int:
+        """What stands for 0 in the channels of a word."""
+        return self.blank(name) * quads.BYTES
+
+    def _out_of_tiles(self, name: str, target: Blocked) -> None:
+        source, isa = self.plan.tiling.values[name], self.plan.isa
+        emit = partial(tile_moves.out_of, source=source, target=target, isa=isa)
+        places = (tiles_name(name), blocked_name(name))
+        self.step((self._maker(name), "untile"), (source, target), emit, *places)
+
     # ── values in rows ────────────────────────────────────────────────────────────────────
 
     def in_rows(self, name: str, place: str = "") -> Strided:
@@ -103,6 +150,8 @@ class Writer:
             array = self.array(name)
             held = self.packed(f"{name} (rows)", array)
             return View(held, replace(rows(array.shape), sample=0))
+        if tiles_name(name) in self.plan.layouts:
+            self.blocked(name)
         self.in_rows(name)
         self.move(self._maker(name), self.place(name), plain_name(name))
         return self.plan.views[name]

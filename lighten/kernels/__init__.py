@@ -11,5 +11,9 @@ transposed                                     a transposed convolution as one o
 pool · pointwise · moves · spatial · resize · group_norm                 other ops on images
 direct_codes · depthwise_codes · grouped_codes · linear_codes   the same over codes, unsigned bytes
 requantize how their sums end · combine: sums and means of codes · encode: floats to codes and back
+tiled · tile_frames · tile_moves · tile_schedule   images in tiles, a tile in each lane
+sparse · block_sparse     convolutions over those that skip zeros, in floats and
+           in codes: stream, and stream_pack; quads: how sums of codes end there
+sparse_linear                                  a matrix of few numbers times a vector
 volumes · im2col · volume_pool                 planar values of any number of axes
 """
