@@ -30,6 +30,8 @@ from lighten.program.integers import in_codes, layer
 from lighten.program.ir import Stored
 from lighten.program.quantize import quantization
 from tests.programs import resnet
+from tests.random_programs import SHAPES, random_program
+from tests.random_programs import STEPS as ANY
 from tests.test_emit_integers import SETS
 from tests.test_lower import lively
 
@@ -69,16 +71,18 @@ def conv(b: Builder, rng: random.Random, x: str) -> str:
     """Any convolution: odd sizes, steps, paddings, ragged channels; some depthwise."""
     channels, height, width = b.values[x].shape
     deep = rng.random() < 0.4
-    filters = channels if deep else rng.randint(1, 40)
+    groups = (
+        channels if deep else rng.choice([d for d in range(1, channels + 1) if channels % d == 0])
+    )
+    filters = channels if deep else groups * rng.randint(1, 40 // groups + 1)
     rows, columns = rng.choice([(1, 1), (3, 3), (3, 3), (5, 5), (2, 3), (1, 7)])
     pads = tuple(rng.randint(0, 3) for _ in range(4))
     steps = (rng.randint(1, 2), rng.randint(1, 3)) if rng.random() < 0.5 else (1, 1)
     apart = (rng.randint(1, 2), 1 if deep else rng.randint(1, 2))
     if height + pads[0] + pads[2] <= 2 * rows or width + pads[1] + pads[3] <= 2 * columns:
         return x
-    w = weight(b, rng, (filters, 1 if deep else channels, rows, columns))
+    w = weight(b, rng, (filters, channels // groups, rows, columns))
     more = (bias(b, rng, filters),) if rng.random() < 0.7 else ()
-    groups = channels if deep else 1
     active = rng.choice(["", "relu", "relu6"])
     given = {"strides": steps, "pads": pads, "dilations": apart, "groups": groups}
     return b.op("conv", x, w, *more, **given, activation=active)
@@ -210,6 +214,42 @@ def test_what_has_no_kernel_of_codes_runs_in_floats(name: str) -> None:
     assert len(casts) > 1 and not network.plan.interpreted
     (found,), (wanted,) = network(x), interpret(program, x)
     assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
+
+
+def test_a_float_layer_may_add_codes() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 3, 16, 16)).astype(np.float32)
+    program = fuse(resnet(depth=2, size=16))
+    layers = [op.name for op in program.ops if op.kind == "conv" and "1.conv2" not in op.name]
+    program = quantization(program, [(x,)], layers, joins=True)
+    network = Native().compile(program)
+    (found,), (wanted,) = network(x), interpret(program, x)
+    kernels = {step.kernel for step in network.plan.steps}  # type: ignore[union-attr]
+    assert "direct_codes" in kernels and kernels & {"direct", "winograd"}
+    assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
+
+
+def agrees(seed: int) -> None:
+    """A random program of all kinds of ops, quantized, is what its formats say."""
+    rng = np.random.default_rng(seed)
+    steps = ["conv", *(str(step) for step in rng.choice(list(ANY), 4)), "conv"]
+    program = fuse(random_program(SHAPES[seed % len(SHAPES)], steps, seed))
+    given = [rng.normal(size=(3, *program.values[i].shape)) for i in program.inputs]
+    inputs = tuple(x.astype(np.float32) for x in given)
+    program = quantization(program, [inputs], joins=bool(seed % 2))
+    (found,), (wanted,) = Native().compile(program)(*inputs), interpret(program, *inputs)
+    largest = max(np.abs(wanted).max(), 1e-6)
+    assert np.abs(found - wanted).max() < 0.25 * largest, seed
+
+
+@pytest.mark.parametrize("seed", [34, 53, 61, *range(1000, 1010)])  # the first three were wrong
+def test_random_programs_mean_the_same(seed: int) -> None:
+    agrees(seed)
+
+
+@pytest.mark.soak
+def test_many_random_programs_mean_the_same() -> None:
+    for seed in range(300):
+        agrees(seed)
 
 
 def tokens(active: str = "gelu") -> tuple[Program, np.ndarray]:

@@ -55,7 +55,9 @@ def thin(program: Program, name: str) -> bool:
     if maker is None or maker.kind != "cast" or found is None or found[0] > THIN:
         return False
     readers = program.consumers()[name]
-    return all(op.kind == "conv" and integers.is_layer(op, program) for op in readers)
+    return all(
+        op.kind == "conv" and op["groups"] == 1 and integers.is_layer(op, program) for op in readers
+    )
 
 
 def rows_of_codes(program: Program) -> frozenset[str]:

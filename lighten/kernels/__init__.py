@@ -9,8 +9,8 @@ split      the convolutions, behind one set of functions:
 fourier · spectrum · fft_tile · products · quarters   what fft, winograd and strassen are made of
 transposed                                     a transposed convolution as one of these
 pool · pointwise · moves · spatial · resize · group_norm                 other ops on images
-direct_codes · depthwise_codes · linear_codes   the same over codes, unsigned bytes; requantize: how
-           their sums end · combine: sums and means of codes · encode: floats to codes and back
+direct_codes · depthwise_codes · grouped_codes · linear_codes   the same over codes, unsigned bytes
+requantize how their sums end · combine: sums and means of codes · encode: floats to codes and back
 tiled · tile_frames · tile_moves · tile_schedule   images in tiles, a tile in each lane
 sparse · block_sparse     convolutions over those that skip zeros, in floats and
            in codes: stream, and stream_pack; quads: how sums of codes end there
