@@ -33,6 +33,7 @@ from lighten.program.ir import Op, Program
 Array = np.ndarray[Any, Any]
 ROUNDS = 3  # passes over all ops
 MOST = 0.8  # of the words of weights that are kept where zeros may pay
+LOOK = 4096  # weights that are looked at first
 MOVED = 2.0  # cycles to copy a register
 
 
@@ -124,9 +125,13 @@ class Asked:
         """Whether a convolution has enough zeros that it could be faster over tiles."""
         if self.ops[name].kind != "conv":
             return False
-        kernel, entries, _ = self.weights(name)
-        size = kernel.entries(np.ones_like(weight_of(self.ops[name], self.program)))
-        return bool(entries < MOST * size)
+        codes = self.program.arrays[self.ops[name].inputs[1]].codes
+        some = codes.reshape(-1)[:: codes.size // LOOK | 1]
+        if np.count_nonzero(some) > (1 + MOST) / 2 * some.size:
+            return False
+        filters, channels, *taps = codes.shape
+        groups = math.ceil(channels / self.together(self.ops[name].inputs[0]))
+        return bool(self.weights(name)[1] < MOST * filters * groups * math.prod(taps))
 
     def is_image(self, name: str) -> bool:
         """Whether it has channels, rows and columns."""
