@@ -18,6 +18,7 @@ from lighten.engine import tile_records, tile_tuning, tuning
 from lighten.engine.executable import Network
 from lighten.engine.plan import plan
 from lighten.engine.steps import Plan, Step
+from lighten.engine.tile_grids import grids
 from lighten.kernels import quads, share, tile_moves, tiled
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.tiled import Tiled
@@ -272,3 +273,26 @@ def test_linear_layers_of_few_weights_skip_zeros(density: float, held: bool) -> 
     found = plan(program, ISAS[HERE[0]])
     assert ("sparse_linear" in kernels(found)) == held
     np.testing.assert_allclose(Network(found)(x)[0], interpret(program, x)[0], atol=1e-5)
+
+
+# ── grids ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_tiles_are_as_large_to_each_other_as_the_steps_between_them() -> None:
+    sizes = {"x": (19, 22), "y": (10, 11), "z": (10, 11), "u": (4, 5)}
+    joins = [("x", "y", (2, 2)), ("z", "y", (1, 1)), ("z", "u", (3, 3))]
+    found = grids(joins, sizes, 16)
+    assert found is not None
+    (grid, base), (_, twice) = found["z"], found["x"]
+    assert found["y"] == (grid, base)
+    assert twice == (2 * base[0], 2 * base[1])
+    assert all(count % 3 == 0 for count in base)
+    for name, (rows, columns) in sizes.items():
+        _, tile = found[name]
+        assert grid[0] * tile[0] >= rows
+        assert grid[1] * tile[1] >= columns
+
+
+def test_steps_that_contradict_each_other_have_no_tiles() -> None:
+    sizes = {"x": (8, 8), "y": (4, 4)}
+    assert grids([("x", "y", (2, 2)), ("x", "y", (1, 1))], sizes, 16) is None

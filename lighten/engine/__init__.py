@@ -6,8 +6,9 @@ writer      the hand that writes: places of values, calls of kernels. `writers` 
 heads       attention found in the several ops that spell it
 choose      which kernel computes each convolution: the least predicted time
 codes       quantized programs: casts around what has no kernel of codes; `writers_codes`
-tiles       which images lie in tiles, for convolutions that skip zeros; `writers_tiles`,
-            `tile_tuning` (they are timed) and `tile_records`; `vectors`: linear layers that do
+tiles       which images lie in tiles, for convolutions that skip zeros; `tile_grids`,
+            `writers_tiles`, `tile_tuning` (they are timed), `tile_records`; `vectors`: linear
+            layers that skip zeros
 pairs       what the engine's kernels join: residuals, activations
 rounded     values beside themselves in pairs of bfloat16, where that was asked for
 memory      an arena in which values that never live together share bytes

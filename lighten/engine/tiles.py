@@ -13,7 +13,6 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy as np
 from lighten.emit import Isa
 from lighten.engine import tile_records, tuning
 from lighten.engine.choose import Choice as Dense
+from lighten.engine.tile_grids import grids
 from lighten.kernels import block_sparse, quads, sparse, tile_moves, tiled
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Halo
@@ -31,9 +31,9 @@ from lighten.program.integers import coded, is_layer, layer
 from lighten.program.ir import Op, Program
 
 Array = np.ndarray[Any, Any]
-ONE = Fraction(1)
 ROUNDS = 3  # passes over all ops
 MOST = 0.8  # of the words of weights that are kept where zeros may pay
+LOOK = 4096  # weights that are looked at first
 MOVED = 2.0  # cycles to copy a register
 
 
@@ -125,9 +125,13 @@ class Asked:
         """Whether a convolution has enough zeros that it could be faster over tiles."""
         if self.ops[name].kind != "conv":
             return False
-        kernel, entries, _ = self.weights(name)
-        size = kernel.entries(np.ones_like(weight_of(self.ops[name], self.program)))
-        return bool(entries < MOST * size)
+        codes = self.program.arrays[self.ops[name].inputs[1]].codes
+        some = codes.reshape(-1)[:: codes.size // LOOK | 1]
+        if np.count_nonzero(some) > (1 + MOST) / 2 * some.size:
+            return False
+        filters, channels, *taps = codes.shape
+        groups = math.ceil(channels / self.together(self.ops[name].inputs[0]))
+        return bool(self.weights(name)[1] < MOST * filters * groups * math.prod(taps))
 
     def is_image(self, name: str) -> bool:
         """Whether it has channels, rows and columns."""
@@ -234,72 +238,17 @@ class Asked:
             if (op := self.ops[name]).kind == "conv":
                 read = op.inputs[0]
                 frames[read] = frames[read].covering(tiled.halo(self.weights(name)[2]))
+        joins = [join for name in names for join in self.ends(name)]
+        sizes = {name: self.program.values[name].shape[1:] for join in joins for name in join[:2]}
+        cut = grids(joins, sizes, self.isa.lanes)
+        if cut is None:
+            return None
         found = {}
-        for scales in self._joined(names):
-            if scales is None:
-                return None
-            grid, cells = self._cells(scales)
-            for value, (down, along) in scales.items():
-                channels, height, width = self.program.values[value].shape
-                tile = (int(cells[0] * down), int(cells[1] * along))
-                size, together = (height, width), self.together(value)
-                found[value] = Tiled(channels, *size, grid, tile, frames[value], together)
+        for value, (grid, tile) in cut.items():
+            shape = self.program.values[value].shape
+            size = (shape[0], shape[1], shape[2])
+            found[value] = Tiled(*size, grid, tile, frames[value], self.together(value))
         return found
-
-    def _joined(self, names: Collection[str]) -> Iterator[dict[str, tuple[int, int]] | None]:
-        """Values in one grid, and how large their tiles are to each other; None where that is not
-        one number.
-        """
-        beside: dict[str, list[tuple[str, Fraction, Fraction]]] = defaultdict(list)
-        for name in names:
-            for a, b, (down, along) in self.ends(name):
-                beside[b].append((a, Fraction(down), Fraction(along)))
-                beside[a].append((b, Fraction(1, down), Fraction(1, along)))
-        seen: set[str] = set()
-        for first in beside:
-            if first in seen:
-                continue
-            scales, waiting = {first: (ONE, ONE)}, [first]
-            while waiting:
-                here = waiting.pop()
-                for there, lower, further in beside[here]:
-                    scale = (scales[here][0] * lower, scales[here][1] * further)
-                    if there not in scales:
-                        waiting.append(there)
-                    elif scales[there] != scale:
-                        yield None
-                        return
-                    scales.setdefault(there, scale)
-            seen |= set(scales)
-            yield _whole(scales)
-
-    def _cells(self, scales: Mapping[str, tuple[int, int]]) -> tuple[Pair, Pair]:
-        """The grid that wastes the fewest cells, and the tile of scale 1."""
-
-        def least(grid: Pair) -> Pair:
-            sides = [0, 0]
-            for value, scale in scales.items():
-                _, *extents = self.program.values[value].shape
-                for axis in range(2):
-                    needed = math.ceil(extents[axis] / (grid[axis] * scale[axis]))
-                    sides[axis] = max(sides[axis], needed)
-            return sides[0], sides[1]
-
-        grids = tiled.grids(self.isa.lanes)
-        best = min(grids, key=lambda grid: math.prod(least(grid)))
-        return best, least(best)
-
-
-def _whole(scales: Mapping[str, tuple[Fraction, Fraction]]) -> dict[str, tuple[int, int]]:
-    """The same proportions in the least whole numbers."""
-    found: list[list[int]] = []
-    for axis in range(2):
-        held = [scale[axis] for scale in scales.values()]
-        common = math.lcm(*(x.denominator for x in held))
-        numbers = [int(x * common) for x in held]
-        divisor = math.gcd(*numbers)
-        found.append([number // divisor for number in numbers])
-    return dict(zip(scales, zip(*found, strict=True), strict=True))
 
 
 def weight_of(op: Op, program: Program) -> Array:
