@@ -15,10 +15,11 @@ from lighten import api
 from lighten.core.recipe import Training
 from lighten.errors import NetworkError, RecipeError
 from lighten.formats.binary import SUMS, alternating, greedy, nearest, signs, ternary
-from lighten.network import lower
+from lighten.network import lift, lower
 from lighten.network.binarize import binarized
 from lighten.network.projected import Projected, Signed, projected
 from lighten.network.straight_through import BETA, ESTIMATORS, through
+from lighten.network.trained_ternary import TrainedTernary, ternary_
 from lighten.program.interpret import interpret
 from lighten.program.spec import check
 from lighten.train import Session, fit, quality, steps_of
@@ -181,6 +182,36 @@ def test_the_program_has_the_signs() -> None:
     x = digits().example(32)[0].astype(np.float64)
     got = net.double().eval()(torch.from_numpy(x)).detach().numpy()
     assert np.abs(got - interpret(program, x)[0]).max() <= 1e-4 * np.abs(got).max()
+
+
+def test_the_gradients_of_trained_ternary_weights() -> None:
+    """Row B21, TTQ's equations 7 and 8, on one filter counted by hand."""
+    layer = nn.Linear(5, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, 0.5, 0.01, -0.4, -0.8]]))
+    part = TrainedTernary(layer)
+    assert part.weight().tolist()[0] == pytest.approx([0.75, 0.75, 0.0, -0.6, -0.6])
+    upstream = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]])
+    (part.weight() * upstream).sum().backward()
+    assert part.positive.grad is not None and part.positive.grad.tolist() == [3.0]
+    assert part.negative.grad is not None and part.negative.grad.tolist() == [-9.0]
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.tolist()[0] == pytest.approx([0.75, 1.5, 3.0, 2.4, 3.0])
+
+
+def test_trained_ternary_weights_learn_and_lower() -> None:
+    task, training = digits(), Training(epochs=3, batch=32, lr=0.02, precision="float32")
+    net = lift(trained(), X)
+    for path in LAYERS:
+        ternary_(net, path)
+    fit(net, task, training, trained())
+    assert quality(net, task.valid(), task.metric) > 88
+    program = check(lower(net, X))
+    rows = program.arrays[program.op("6").inputs[1]].decode()
+    assert all(len(np.unique(row)) <= 3 for row in rows)
+    x = task.example(16)[0]
+    got = net(torch.from_numpy(x)).detach().numpy()
+    assert np.allclose(got, interpret(program, x)[0], rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_not_known_is_said() -> None:

@@ -87,6 +87,7 @@ from lighten.network.lower_shapes import (
     unbind,
 )
 from lighten.network.projected import Projected, Signed
+from lighten.network.trained_ternary import TrainedTernary
 
 # An aten op, without its overload and the underscore of its in-place form → its rule.
 FUNCTIONS: dict[str, Rule] = {
@@ -245,7 +246,7 @@ MODULES: tuple[Row, ...] = (
 
 def module_rule(module: nn.Module) -> tuple[Rule, str, Mapping[str, Any]] | None:
     """A module's rule, the name of its argument, and its other arguments; None: it has none."""
-    if isinstance(module, Compressed | Projected):
+    if isinstance(module, Compressed | Projected | TrainedTernary):
         found = module_rule(module.layer)
         assert found is not None
         return *found[:2], {**found[2], "weight": module.weight()}
