@@ -243,6 +243,17 @@ def test_every_layer_says_why_it_is_as_it_is(run: Path) -> None:
     assert len(told) == len(report_sample.SHAPES)
 
 
+def test_a_layer_of_fewer_weights_says_so(tmp_path: Path) -> None:
+    entry = {"technique": "quantize", "place": "a", "done": True}
+    entry["settings"] = {"bits": 8, "density": 0.25}
+    assert sentences({"name": "a", "why": [entry]}, {}, {"a"}) == ["int8 with 25 % of its weights."]
+    report_sample.write(tmp_path)
+    rows = json.loads((tmp_path / "layers.json").read_text())
+    rows[0]["after"] |= {"bits": 8, "density": 0.25}
+    (tmp_path / "layers.json").write_text(json.dumps(rows))
+    assert "8, 25% kept" in Reader(write_report(tmp_path).read_text()).text
+
+
 def offered(**told: Any) -> str:
     """What is said of a layer that could have been int8."""
     step = {"from": 32.0, "to": 8.0, "quantity": "latency", "saves": 0.002, "loses": 0.01, **told}

@@ -27,6 +27,7 @@ from lighten.search.latency_model import LatencyModel
 from lighten.search.sensitivity import fake_int8
 from lighten.search.shapes import shapes
 from lighten.search.space import Space, form_places
+from lighten.search.why import why
 
 LEVELS = (0.5, 0.25, 0.125)
 
@@ -153,3 +154,9 @@ def test_uniform_offers_each_form(space: Space, bench: Bench) -> None:
 
 def test_a_step_is_told_in_words() -> None:
     assert step("quantize", 32.0, 2.0) == "int8 with 25 % of its weights"
+
+
+def test_the_report_is_told_what_share_a_layer_keeps(graph: Graph) -> None:
+    layer, edits = thin(graph, 1)
+    told = [e for e in why(graph, Recipe(edits), None)[layer] if e["technique"] == "quantize"]
+    assert told[0]["done"] and told[0]["settings"] == {"bits": 8, "density": 0.25}

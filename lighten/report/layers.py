@@ -90,7 +90,7 @@ def _layer(
         name,
         _width(row),
         *(_measure(row, key, widest[key]) for key in shown),
-        _plain("Bits", MISSING if bits is None else f"{bits:g}", bits),
+        _plain("Bits", MISSING if bits is None else f"{bits:g}{_kept(row)}", bits),
         _plain("Sensitivity", MISSING if lost is None else f"{lost:.2f}", lost),
     )
     text = element("td", *(element("span", line) for line in why), colspan=len(cells))
@@ -99,6 +99,12 @@ def _layer(
         element("tr", *cells),
         element("tr", text, class_="why") if why else Markup(""),
     )
+
+
+def _kept(row: Json) -> str:
+    """The share of the weights that stay, where not all do."""
+    density = _side(row, "after", "density")
+    return f", {density:.0%} kept" if density is not None and density < 1 else ""
 
 
 def _measure(row: Json, key: str, most: float) -> Markup:

@@ -82,7 +82,9 @@ def _done(technique: str, place: str, settings: Json) -> str:
     if technique == "channels":
         return f"{settings.get('keep', '?')} of {settings.get('of', '?')} channels kept"
     if technique == "quantize":
-        return f"int{settings.get('bits', 8)}"
+        kept = settings.get("density", 1.0)
+        fewer = f" with {100 * kept:g} % of its weights" if kept < 1 else ""
+        return f"int{settings.get('bits', 8)}{fewer}"
     return f"block {place} dropped" if technique == "blocks" else technique
 
 

@@ -57,6 +57,7 @@ def _costs(program: Program, times: Mapping[str, float]) -> dict[str, dict[str, 
             "bytes": sum(stored.codes.nbytes for _, stored in program.stored(op)),
             "width": program.arrays[op.inputs[1]].shape[int(op.kind == "conv_transpose")],
             "bits": _bits(op, program),
+            "density": program.arrays[op.inputs[1]].sparsity.density,
             "time_ms": times.get(op.name),
         }
         for op in program.ops

@@ -123,7 +123,9 @@ def _entry(where: tuple[str, Any], graph: Graph, recipe: Recipe, priced: Priced 
     told: Json = {"technique": technique, "place": place.name, "done": edit is not None}
     told["with"] = [name for name in covered(place) if name != place.name]
     if edit is not None:
-        told["settings"] = _short(edit)
+        fewer = recipe.by("weights") if technique == "quantize" else ()
+        kept = [("density", e["density"]) for e in fewer if e.place == place.name]
+        told["settings"] = {**_short(edit), **dict(kept)}
     reason = techniques.TABLE[technique].knobs(place, graph, NOWHERE).reason
     at = _position(priced, technique, place.name) if priced else None
     if reason and edit is None:
