@@ -1,6 +1,6 @@
 """Our own engine: kernels written for the network's shapes, compiled here, run as one call.
 
-It runs float networks; int8 is refused by name.
+It runs float networks, and quantized ones whose activations are unsigned bytes.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ def code_digest(program: Any) -> str:
     """Sixteen digits for what the engine makes of a program here: others once its kernels, what was
     tuned, the instruction set or LLVM are others.
     """
-    from lighten.emit import host, llvm_version
+    from lighten.emit import llvm_version
     from lighten.emit.function import module
     from lighten.engine.executable import Network
-    from lighten.engine.plan import plan
+    from lighten.engine.plan import instructions, plan
 
-    kernels, entries = Network(plan(program, host()), compiled=False).functions()
+    made = plan(program, instructions(program))
+    kernels, entries = Network(made, compiled=False).functions()
     text = module([*kernels, *entries.values()]) if entries else ""
     return hashlib.sha256(f"{llvm_version()} {text}".encode()).hexdigest()[:16]
 
 
 def interpreted(program: Any) -> tuple[str, ...]:
     """The ops that the engine leaves to the reference interpreter, by name."""
-    from lighten.emit import host
-    from lighten.engine.plan import plan
+    from lighten.engine.plan import instructions, plan
 
-    return plan(program, host()).interpreted
+    return plan(program, instructions(program)).interpreted
 
 
 class Native:
@@ -47,20 +47,21 @@ class Native:
             self.name = "native, bf16"
 
     def missing(self, program: Any) -> Sequence[str]:
-        """Ops whose results, and inputs that, are rounded to integers, by name; all others run."""
-        from lighten.engine.plan import rounded_values
+        """Ops whose results, and inputs that, are rounded to other integers than unsigned bytes
+        with one scale, by name; all others run.
+        """
+        from lighten.engine.codes import strange_values
 
-        return rounded_values(program)
+        return strange_values(program)
 
     def compile(self, program: Any, threads: int = 1) -> Any:
         """The Program, planned and compiled. UnsupportedOps names the ops that are `missing`;
         InputError where bf16 is asked of a processor without it.
         """
-        from lighten.emit import bfloat16
         from lighten.engine.executable import Network
-        from lighten.engine.plan import plan
+        from lighten.engine.plan import instructions, plan
 
-        return Network(plan(program, bfloat16.instructions(self.bf16)), threads)
+        return Network(plan(program, instructions(program, self.bf16)), threads)
 
     def load(self, data: bytes, threads: int = 1) -> Any:
         """The bytes of an ONNX model as a Program, compiled; reading one takes PyTorch."""

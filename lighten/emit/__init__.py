@@ -8,18 +8,20 @@ function      one function being written: values, loads and stores, loops
 lanes         what happens across the lanes of a register: parts, sums, tiles turned
 atomic        what threads say to each other through memory, and loops that wait for it
 bfloat16      pairs of bfloat16 in words: rounding to them, and their products
+integers      bytes in words: widened, narrowed, and the dot product of four
 build         IR text to callable machine code; compiled objects are kept on disk (`cache`)
 """
 
-from lighten.emit import atomic, bfloat16, lanes
+from lighten.emit import atomic, bfloat16, integers, lanes
 from lighten.emit.build import Library, build, llvm_version, reload
 from lighten.emit.function import Function
 from lighten.emit.isa import ISAS, Isa, features, host
-from lighten.emit.types import F32, I32, I64, POINTER, Type, vector
+from lighten.emit.types import F32, I8, I32, I64, POINTER, Type, vector
 from lighten.emit.value import Index, Tile, Value
 
 __all__ = [
     "F32",
+    "I8",
     "I32",
     "I64",
     "ISAS",
@@ -36,6 +38,7 @@ __all__ = [
     "build",
     "features",
     "host",
+    "integers",
     "lanes",
     "llvm_version",
     "reload",

@@ -48,6 +48,7 @@ class Type:
 
 F32 = Type("float", 32)
 I1 = Type("int", 1)
+I8 = Type("int", 8)
 I32 = Type("int", 32)
 I64 = Type("int", 64)
 POINTER = Type("pointer", 64)

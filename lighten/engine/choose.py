@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import Isa
+from lighten.engine.codes import THIN, thin
 from lighten.engine.images import image
 from lighten.kernels import (
     depthwise,
+    depthwise_codes,
     direct,
+    direct_codes,
     direct_pairs,
     fft,
     grouped,
@@ -28,6 +31,7 @@ from lighten.kernels import (
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window, plane, window
+from lighten.program.integers import coded, is_layer
 from lighten.program.ir import Op, Program
 
 Array = np.ndarray[Any, Any]
@@ -40,6 +44,7 @@ KERNELS: Sequence[Any] = (
     *(depthwise, permuted, grouped, split, direct, indirect, direct_pairs),
     *(winograd, winograd_line, fft, strassen),
 )
+CODES: Sequence[Any] = (depthwise_codes, direct_codes)  # over codes
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,11 @@ def convolutions(program: Program, isa: Isa, pick: Pick, batch: int = 1) -> dict
         if options:
             found[op.name] = pick(conv, isa, options)
     return found
+
+
+def of_codes(chosen: Mapping[str, Choice]) -> frozenset[str]:
+    """Those whose kernels read codes."""
+    return frozenset(name for name, choice in chosen.items() if choice.conv.source.size == 1)
 
 
 def asked(program: Program, isa: Isa, batch: int = 1) -> Iterator[tuple[Op, Conv]]:
@@ -115,7 +125,7 @@ def candidates(conv: Conv, isa: Isa) -> list[Choice]:
             kernel.halo(conv, schedule).covering(conv.source.halo),
             kernel.cycles(conv, schedule, isa),
         )
-        for kernel in KERNELS
+        for kernel in (CODES if conv.source.size == 1 else KERNELS)
         if kernel.accepts(conv, isa)
         for schedule in kernel.schedules(conv, isa)
     ]
@@ -136,9 +146,18 @@ def convolution(program: Program, op: Op, isa: Isa) -> Conv | None:
     if source is None or target is None or (op.kind == "linear" and len(value.shape) > 1):
         return None
     sliding = Window((1, 1)) if op.kind == "linear" else window(op, weight[2:])
+    groups, active = op.get("groups", 1), op.get("activation", "")
+    y = Blocked(*target, isa.lanes)
+    if is_layer(op, program):
+        lanes = THIN if thin(program, op.inputs[0]) else isa.lanes
+        size = 1 if coded(program.values[op.output]) else 4
+        asked = Conv(
+            Blocked(*source, lanes, size=1), replace(y, size=size), sliding, groups, active
+        )
+        if any(kernel.accepts(asked, isa) for kernel in CODES):
+            return asked
     first = op.inputs[0] in program.inputs and op.kind == "conv" and 2 * source[0] <= isa.lanes
-    x, y = Blocked(*source, 1 if first else isa.lanes), Blocked(*target, isa.lanes)
-    return Conv(x, y, sliding, op.get("groups", 1), op.get("activation", ""))
+    return Conv(Blocked(*source, 1 if first else isa.lanes), y, sliding, groups, active)
 
 
 def _in_phases(program: Program, op: Op, isa: Isa) -> Conv | None:

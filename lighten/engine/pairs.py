@@ -11,7 +11,7 @@ from collections.abc import Container
 from dataclasses import replace
 
 from lighten.kernels.functions import FUNCTIONS
-from lighten.program.ir import Op, Program
+from lighten.program.ir import Op, Program, Value
 
 ACTIVE = ("conv", "linear", "affine", "binary")
 
@@ -90,6 +90,8 @@ def with_crops(program: Program, native: Container[str]) -> Program:
         image = len(shape) == 3 and maker is not None and maker.name in native
         if before is None and not (image and op.kind == "slice"):
             continue
+        if x in program.values and not _same(program.values[x], program.values[op.output]):
+            continue
         if before is not None:
             if len(readers[x]) > 1 or x in program.outputs or any(before["pads"]):
                 continue
@@ -98,6 +100,13 @@ def with_crops(program: Program, native: Container[str]) -> Program:
     made = {crop.name: crop for crop in crops.values()}
     ops = [made.get(op.name, op) for op in program.ops if op.name not in gone]
     return program.changed(ops=tuple(ops))
+
+
+def _same(a: Value, b: Value) -> bool:
+    """Whether both are floats, or codes of one scale."""
+    if a.params is None or b.params is None:
+        return a.params is b.params
+    return bool(a.params.scale == b.params.scale and a.params.zero_point == b.params.zero_point)
 
 
 def _crop(op: Op, before: Op | None, shape: tuple[int, ...]) -> Op:

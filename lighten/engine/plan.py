@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from lighten.emit import Isa
+from lighten.emit import Isa, bfloat16, integers
 from lighten.engine import choose, tuning
+from lighten.engine.codes import has_codes, kept_apart, runs_in_codes, strange_values, with_casts
 from lighten.engine.heads import with_attention
 from lighten.engine.images import image
 from lighten.engine.pairs import with_activations, with_crops, with_residuals, with_shuffles
 from lighten.engine.steps import Plan, Shapes
 from lighten.engine.writer import Writer
 from lighten.engine.writers import WRITERS
+from lighten.engine.writers_codes import CODES
 from lighten.engine.writers_rows import ROWS
 from lighten.engine.writers_volumes import VOLUMES
 from lighten.errors import UnsupportedOps
-from lighten.formats.integer import Float32
 from lighten.program.fuse import fuse
 from lighten.program.ir import Op, Program
 from lighten.program.resized import resized
@@ -34,18 +35,20 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
 
     A kernel whose measured error exceeds `tolerance`, that of the instruction set where none is
     given, is not chosen where there is another. bfloat16 is used on a `bfloat16.paired` one alone.
-    UnsupportedOps names what is rounded to integers, which no kernel does yet.
+    UnsupportedOps names what is rounded to other integers than unsigned bytes with one scale.
     """
-    refused = rounded_values(program)
+    refused = strange_values(program)
     if refused:
-        raise UnsupportedOps("native", refused, "It runs no int8 yet: choose onnxruntime.")
+        hint = "It runs unsigned 8-bit activations with one scale each: choose onnxruntime."
+        raise UnsupportedOps("native", refused, hint)
     whole, again = integer_values(program), partial(plan, program, isa, tolerance)
     at = partial(_at, program, isa, tolerance)
-    program = with_attention(with_shuffles(with_activations(fuse(program))))
+    program = joined(program)
     bound = tuning.tolerance(isa) if tolerance is None else tolerance
     pick = partial(tuning.pick, tolerance=bound)
     chosen = choose.convolutions(program, isa, pick, batch)
-    program = with_crops(with_residuals(program, chosen), chosen)
+    program = with_crops(kept_apart(program, lambda p: with_residuals(p, chosen)), chosen)
+    program = with_casts(program, choose.of_codes(chosen))
     made = Plan(program, isa, whole, chosen, again, at)
     writer = Writer(made, choose.halos(program, chosen))
     for name in program.inputs:
@@ -57,6 +60,20 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
     return made
 
 
+def instructions(program: Program, bf16: bool = False) -> Isa:
+    """What this machine runs a program with: the dot product of codes where there are any, pairs of
+    bfloat16 where they are allowed.
+    """
+    if has_codes(program) and not bf16:
+        return integers.instructions()
+    return bfloat16.instructions(bf16)
+
+
+def joined(program: Program) -> Program:
+    """The program with its ops joined as far as the choice of kernels does not matter."""
+    return kept_apart(fuse(program), lambda p: with_attention(with_shuffles(with_activations(p))))
+
+
 def _at(program: Program, isa: Isa, tolerance: float | None, shapes: Shapes) -> Plan:
     """The plan for inputs of other shapes. ProgramError where the program does not take them."""
     return plan(resized(program, shapes), isa, tolerance)
@@ -64,6 +81,9 @@ def _at(program: Program, isa: Isa, tolerance: float | None, shapes: Shapes) -> 
 
 def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:
     """What may write an op, first what leaves its inputs as they lie."""
+    if runs_in_codes(op, writer.plan.program):
+        yield CODES[op.kind]
+        return
     flowing = [name for name in op.inputs if name in writer.plan.program.values]
     blocked = [name for name in flowing if writer.in_blocks(name)]
     images = op.kind in WRITERS and _images(writer.plan.program, op)
@@ -77,16 +97,6 @@ def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:
         yield WRITERS[op.kind]
     if op.kind in VOLUMES and op.inputs[0] in writer.plan.program.values:
         yield VOLUMES[op.kind]
-
-
-def rounded_values(program: Program) -> list[str]:
-    """What is rounded to integers: ops by name, and inputs of the program."""
-    makers = program.producers()
-    return [
-        makers[name].name if name in makers else name
-        for name, value in program.values.items()
-        if not isinstance(value.format, Float32)
-    ]
 
 
 def _images(program: Program, op: Op) -> bool:

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from lighten.engine.codes import THIN, thin
 from lighten.engine.images import image, plain
 from lighten.engine.steps import Array, Emit, Interpreted, Plan, Step, View
 from lighten.kernels import elementwise, moves
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.strided import Strided, rows
+from lighten.program.integers import coded, zero_of
 from lighten.program.ir import Op
 from lighten.program.spec import KINDS
 
@@ -54,7 +56,7 @@ class Writer:
             source = self.as_plain(name)
             room = self._room(copied, self._new(name))
             size = (room.channels, room.height, room.width)
-            move = moves.Move(plain(self.plan.program.values[name].shape), room, size)
+            move = moves.Move(self.plan.layouts[source], room, size)
             self.box(self._maker(name), move, source, copied)
         return self.plan.layouts[copied]
 
@@ -88,7 +90,7 @@ class Writer:
     def in_rows(self, name: str, place: str = "") -> Strided:
         """Room for a value row by row, that a kernel or the caller will write."""
         shape, place = self.plan.program.values[name].shape, place or plain_name(name)
-        self.plan.layouts[place] = plain(shape)
+        self.plan.layouts[place] = replace(plain(shape), size=self._size(name))
         self.plan.views[name] = View(place, rows(shape))
         return rows(shape)
 
@@ -148,15 +150,34 @@ class Writer:
         return name
 
     def _new(self, name: str) -> Blocked:
-        return Blocked(*self.size(name), self.plan.isa.lanes, self.halos.get(name, Halo()))
+        lanes = THIN if self.is_thin(name) else self.plan.isa.lanes
+        return Blocked(*self.size(name), lanes, self.halos.get(name, Halo()), self._size(name))
+
+    def is_thin(self, name: str) -> bool:
+        """Whether it is codes of so few channels that those of a pixel are one word."""
+        return self._size(name) == 1 and thin(self.plan.program, name)
+
+    def _size(self, name: str) -> int:
+        """Bytes of each of its numbers."""
+        return 1 if coded(self.plan.program.values[name]) else 4
+
+    def blank(self, name: str) -> int:
+        """What stands for 0 in a value: the zero point of codes."""
+        value = self.plan.program.values[name]
+        return zero_of(value) if coded(value) else 0
 
     def _room(self, name: str, layout: Blocked) -> Blocked:
         self.plan.layouts[name] = layout
         if layout.halo != Halo():
-            isa, original = self.plan.isa, name.partition(" (")[0]
-            emit = partial(moves.clear, layout=layout, isa=isa)
-            self.step((self._maker(original), "clear"), (layout,), emit, name)
+            isa, original = self.plan.isa, self._original(name)
+            blank = self.blank(original)
+            emit = partial(moves.clear, layout=layout, isa=isa, blank=blank)
+            self.step((self._maker(original), "clear"), (layout, blank), emit, name)
         return layout
+
+    def _original(self, name: str) -> str:
+        """The value that a copy is of."""
+        return name if name in self.plan.program.values else name.rpartition(" (")[0]
 
     def _maker(self, name: str) -> str:
         """The op that a value comes from, or the input's own name."""

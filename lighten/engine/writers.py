@@ -82,7 +82,8 @@ def _reshape(w: Writer, op: Op) -> bool:
     if w.size(op.inputs[0]) == size:
         source, name = w.blocked(op.inputs[0]), w.place(op.inputs[0])
     else:
-        source, name = plain(size), w.as_plain(op.inputs[0])
+        name, whole = w.as_plain(op.inputs[0]), w.size(op.output)
+        source = replace(plain(whole), size=w.plan.layouts[name].size)
     w.box(op.name, moves.Move(source, w.make(op.output), size), name, op.output)
     return True
 

@@ -163,8 +163,9 @@ def _reduce(w: Writer, op: Op) -> bool:
 
 def fill(w: Writer, op: Op, target: Blocked) -> None:
     """The number that an op pads with, everywhere."""
-    emit = partial(moves.fill, layout=target, value=op["value"], isa=w.plan.isa)
-    w.step((op.name, "fill"), (target, op["value"]), emit, op.output)
+    value = w.blank(op.output) if target.size == 1 else op["value"]
+    emit = partial(moves.fill, layout=target, value=value, isa=w.plan.isa)
+    w.step((op.name, "fill"), (target, value), emit, op.output)
 
 
 def _pad(w: Writer, op: Op) -> bool:

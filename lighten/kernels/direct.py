@@ -29,12 +29,13 @@ import numpy as np
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
 from lighten.kernels import costs, framed, share
 from lighten.kernels.block import LINE, Ahead, even, tallest
-from lighten.kernels.finish import finish, window
+from lighten.kernels.finish import Place, finish, window
 from lighten.kernels.layout import Halo
 from lighten.kernels.shapes import Conv, Window
 
 Array = np.ndarray[Any, Any]
 Multiply = Callable[[Function, Value, Value, Value], Value]
+Finish = Callable[[Function, Conv, Tile, Place, tuple[int, int]], None]
 FILTERS = (6, 5, 4, 3, 2, 1)  # registers of filters in a block
 
 
@@ -47,6 +48,17 @@ class Schedule:
     blocks: int
     columns: int
     rows: int = 1
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How the product of a pixel and weights is added to a sum, and how sums are stored."""
+
+    multiply: Multiply = Function.fma
+    finish: Finish = finish
+
+
+PLAIN = Arithmetic()
 
 
 def accepts(conv: Conv, isa: Isa) -> bool:
@@ -94,7 +106,7 @@ def asked_for(conv: Conv, schedule: Schedule, passes: int) -> int:
     """How many lines of the next group's filters are asked for with each tap of each block of
     channels, in so many passes over this group's; 0 where the filters are few or the passes many.
     """
-    lines = conv.source.lanes * schedule.blocks * conv.target.pixel // LINE
+    lines = conv.source.lanes * schedule.blocks * 4 * conv.target.lanes // LINE
     far = conv.remote and 4 * weight_size(conv) > costs.FEW and passes <= lines
     return math.ceil(lines / passes) if far else 0
 
@@ -128,16 +140,15 @@ def pack(weight: Array, conv: Conv, schedule: Schedule) -> Array:
 
 
 def emit(
-    name: str, conv: Conv, schedule: Schedule, isa: Isa, multiply: Multiply = Function.fma
+    name: str, conv: Conv, schedule: Schedule, isa: Isa, arithmetic: Arithmetic = PLAIN
 ) -> Function:
     """The kernel `name(x, w, b, r, y, …)`: sources, packed weights, bias, what is added, results,
-    and `share.COUNT`; r is not read where nothing is added. `multiply` adds the product of a pixel
-    and weights to a sum.
+    and `share.COUNT`; r is not read where nothing is added.
     """
     f = Function(name, {**dict.fromkeys("xwbry", POINTER), **share.COUNT}, isa)
     conv = flat(conv)
     source, target = conv.source, conv.target
-    filters = schedule.blocks * target.pixel  # bytes of one channel's weights
+    filters = schedule.blocks * f.lane.bytes  # of one channel's weights
     rows, columns = conv.window.kernel
     taps = rows * columns * source.lanes * filters
     width = even(target.width, schedule.columns)
@@ -155,15 +166,16 @@ def emit(
 
     def line(high: int, n: Value, g: Index, i: Index, run: tuple[Index, Index]) -> None:
         weights = f["w"] + g * (source.blocks * taps)
-        outer = g * (schedule.blocks * target.pixel)
+        outer = g * filters
 
         def tile(j: Index, width: int) -> None:
             first = i * schedule.rows
             start = f.settled(window(conv, f["x"], (n, 0, first, j)))
             block = (schedule.blocks, width, high)
             places = (start, weights, f["b"] + outer)
-            sums = _sums(f, conv, places, block, (soon(weights, i, j), multiply))
-            finish(f, conv, sums, (n, g * schedule.blocks, first, j), (schedule.blocks, width))
+            sums = _sums(f, conv, places, block, (soon(weights, i, j), arithmetic.multiply))
+            place = (n, g * schedule.blocks, first, j)
+            arithmetic.finish(f, conv, sums, place, (schedule.blocks, width))
 
         share.along(f, run, target.width, width, tile)
 
@@ -198,7 +210,7 @@ def _sums(
     rows, columns = conv.window.kernel
     row_step = conv.window.dilations[0] * source.row
     column_step = conv.window.dilations[1] * source.pixel
-    filters = blocks * conv.target.pixel
+    filters = blocks * lane.bytes
     tap, (down, along) = source.lanes * filters, conv.window.strides
     pixels = [
         i * down * source.row + j * along * source.pixel for i, j in np.ndindex(height, width)

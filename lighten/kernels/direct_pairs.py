@@ -75,7 +75,9 @@ def emit(name: str, conv: Conv, schedule: Schedule, isa: Isa) -> Function:
     """
     f = Function(name, {**dict.fromkeys("xwbrys", POINTER), **share.COUNT}, isa)
     round_ = rounding.emit_blocked(f"{name}_rounding", conv.source, isa)
-    multiply = direct.emit(f"{name}_products", in_pairs(conv), schedule, isa, bfloat16.dot)
+    multiply = direct.emit(
+        f"{name}_products", in_pairs(conv), schedule, isa, direct.Arithmetic(bfloat16.dot)
+    )
     everyone, (*_, part, parts, team) = share.everyone(f), share.given(f)
     words = f["s"] - part * workspace(conv, schedule)  # the first part's are everyone's
     added = conv.residual.sample if conv.residual else 0

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from lighten.emit import Function, Index, Tile, Value
+from lighten.emit import F32, I8, Function, Index, Tile, Type, Value, vector
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked
 from lighten.kernels.shapes import Conv
 
 Place = tuple[Value, Index, Index, Index]  # sample, block of channels, row, column
+
+
+def lanes_of(layout: Blocked) -> Type:
+    """The channels of a pixel in one block."""
+    element = F32 if layout.size == 4 else I8
+    return vector(element, layout.lanes) if layout.lanes > 1 else element
 
 
 def pixel(base: Value, layout: Blocked, place: Place) -> Value:

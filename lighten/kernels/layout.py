@@ -39,7 +39,8 @@ class Blocked:
 
     One load takes a register full of channels of one pixel. `lanes` of 1 is planar: NCHW. The last
     block's lanes beyond `channels` hold anything: no kernel mixes lanes. Around each block's image
-    lies its `halo`.
+    lies its `halo`. A number has `size` bytes: 4 for float32, 1 for codes (`program.integers`),
+    whose halo holds the code of 0.
 
     >>> Blocked(20, 3, 5, 16, Halo(1, 1, 1, 1)).shape
     (2, 5, 7, 16)
@@ -50,6 +51,7 @@ class Blocked:
     width: int
     lanes: int
     halo: Halo = Halo()
+    size: int = 4
 
     @property
     def blocks(self) -> int:
@@ -74,7 +76,7 @@ class Blocked:
     @property
     def pixel(self) -> int:
         """Bytes from one pixel to the next."""
-        return 4 * self.lanes
+        return self.size * self.lanes
 
     @property
     def row(self) -> int:
@@ -100,12 +102,13 @@ class Blocked:
         """The same images in another frame."""
         return replace(self, halo=halo)
 
-    def pack(self, x: Array) -> Array:
-        """`[n, channels, height, width]` as it lies in memory, zeros in the halo and beyond."""
-        wide = np.zeros((len(x), self.blocks * self.lanes, self.height, self.width), np.float32)
+    def pack(self, x: Array, blank: int = 0) -> Array:
+        """`[n, channels, height, width]` as it lies in memory, `blank` around it, zeros beyond."""
+        kind = np.float32 if self.size == 4 else np.uint8
+        wide = np.zeros((len(x), self.blocks * self.lanes, self.height, self.width), kind)
         wide[:, : self.channels] = x
         blocks = wide.reshape(len(x), self.blocks, self.lanes, self.height, self.width)
-        held = np.zeros((len(x), *self.shape), np.float32)
+        held = np.full((len(x), *self.shape), blank, kind)
         self.inside(held)[...] = blocks.transpose(0, 1, 3, 4, 2)
         return held
 

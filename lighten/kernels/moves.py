@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lighten.emit import F32, POINTER, Function, Index, Isa, Tile, Type, Value, vector
+from lighten.emit import POINTER, Function, Index, Isa, Tile, Type, Value, vector
 from lighten.kernels import share
-from lighten.kernels.finish import pixel
+from lighten.kernels.finish import lanes_of, pixel
 from lighten.kernels.layout import Blocked
 
 Corner = tuple[int, int, int]  # channel, row, column
@@ -76,19 +76,20 @@ def _block(f: Function, move: Move, place: tuple[Value, Index], run: Run) -> Non
     """Some rows of one block of channels."""
     (n, c), lanes = place, move.target.lanes
     blocks = (n, c + move.begin[0] // lanes, c + move.at[0] // lanes)
-    _box(f, move, (f["x"], f["y"]), (blocks, run), vector(F32, lanes))
+    _box(f, move, (f["x"], f["y"]), (blocks, run), lanes_of(move.target))
 
 
 def _channels(f: Function, move: Move, n: Value, units: Run, run: Run) -> None:
     """Some rows of some units of channels, one after the other: its block and lane on each side."""
-    unit = _unit(move)
+    unit, size, kind = _unit(move), move.target.size, lanes_of(move.target).element
+    kind = vector(kind, unit) if unit > 1 else kind
 
     def channel(u: Value, _: Tile) -> None:
         c = u * unit
         source, lane = _split(c * move.steps[0] + move.begin[0], move.source.lanes)
         target, place = _split(c * move.spread[0] + move.at[0], move.target.lanes)
-        bases = (f["x"] + lane * 4, f["y"] + place * 4)
-        _box(f, move, bases, ((n, source, target), run), vector(F32, unit) if unit > 1 else F32)
+        bases = (f["x"] + lane * size, f["y"] + place * size)
+        _box(f, move, bases, ((n, source, target), run), kind)
 
     f.loop(*units, channel)
 
@@ -117,20 +118,20 @@ def _box(
                 y = pixel(bases[1], move.target, (n, new, i * apart + top, j * aside + left))
                 f.store(f.load(x, kind), y)
 
-            f.loop(start, stop, column, step=f.isa.lanes if kind == f.lane and runs else 1)
+            f.loop(start, stop, column, step=f.isa.lanes if kind == wide and runs else 1)
 
         whole = move.size[2] - move.size[2] % f.isa.lanes if runs else 0
-        columns(f.lane, 0, whole)
+        columns(wide, 0, whole)
         columns(kind, whole, move.size[2])
 
-    runs = _runs(move)
+    runs, wide = _runs(move), vector(lanes_of(move.target).element, f.isa.lanes)
     f.loop(*run, row)
 
 
 def fill(name: str, layout: Blocked, value: float, isa: Isa) -> Function:
     """The kernel `name(y, …)`: one number everywhere inside the halo."""
     f = Function(name, {"y": POINTER, **share.COUNT}, isa)
-    number = f.constant(value, vector(F32, layout.lanes))
+    number = f.constant(value, lanes_of(layout))
 
     def line(n: Value, c: Value, i: Value) -> None:
         y = pixel(f["y"], layout, (n, c, i, 0))
@@ -140,11 +141,11 @@ def fill(name: str, layout: Blocked, value: float, isa: Isa) -> Function:
     return f
 
 
-def clear(name: str, layout: Blocked, isa: Isa) -> Function:
-    """The kernel `name(y, …)`: zeros in the halo."""
+def clear(name: str, layout: Blocked, isa: Isa, blank: int = 0) -> Function:
+    """The kernel `name(y, …)`: zeros in the halo, or what codes have for a zero."""
     f = Function(name, {"y": POINTER, **share.COUNT}, isa)
     halo = layout.halo
-    zero = f.zero(vector(F32, layout.lanes) if layout.lanes > 1 else F32)
+    zero = f.constant(blank, lanes_of(layout))
 
     def zeros(start: Value, count: int) -> None:
         f.loop(0, count, lambda p, _: f.store(zero, start + p * layout.pixel))

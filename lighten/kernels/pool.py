@@ -1,4 +1,5 @@
-"""Pooling over blocked channels: windows are cut off at the border, no padding is read.
+"""Pooling over blocked channels: windows are cut off at the border, no padding is read. Codes have
+a largest one as numbers have.
 
 reference, one sample, rows r and columns s inside the image only:
     for c, i, j:
@@ -9,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lighten.emit import POINTER, Function, Index, Isa, Tile, Value
+from lighten.emit import POINTER, Function, Index, Isa, Tile, Value, integers
 from lighten.kernels import share
-from lighten.kernels.finish import Place, pixel
+from lighten.kernels.finish import Place, lanes_of, pixel
 from lighten.kernels.layout import Blocked
 from lighten.kernels.shapes import Window
 
@@ -54,7 +55,13 @@ def _window(f: Function, pool: Pool, place: Place) -> Value:
     largest = pool.function == "max"
     rows = _inside(f, i, 0, pool)
     columns = _inside(f, j, 1, pool)
-    first = f.constant(LOWEST, f.lane) if largest else f.zero(f.lane)
+    codes, kind = source.size == 1, lanes_of(source)
+    first = f.constant(LOWEST, kind) if largest and not codes else f.zero(kind)
+
+    def more(total: Value, seen: Value) -> Value:
+        if codes:
+            return integers.most_byte(f, total, seen)
+        return f.call("maximum", total, seen) if largest else total + seen
 
     def row(r: Value, total: Tile) -> Tile:
         def column(s: Value, total: Tile) -> Tile:
@@ -64,8 +71,7 @@ def _window(f: Function, pool: Pool, place: Place) -> Value:
                 i * window.strides[0] + r * window.dilations[0] - window.pads[0],
                 j * window.strides[1] + s * window.dilations[1] - window.pads[1],
             )
-            seen = f.load(pixel(f["x"], source, at), f.lane)
-            return [f.call("maximum", total[0], seen) if largest else total[0] + seen]
+            return [more(total[0], f.load(pixel(f["x"], source, at), kind))]
 
         return f.loop(*columns, column, total)
 

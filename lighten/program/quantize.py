@@ -58,11 +58,13 @@ def quantize(
     ranges: Mapping[str, Histogram],
     layers: Collection[str] | None = None,
     calibrator: str = "mse",
+    joins: bool = False,
 ) -> Program:
     """The program with `layers` (op names; None: every conv and linear) computing in int8.
 
     `program` is fused and float, `ranges` what `observe` saw of it, `calibrator` a row of
-    `CALIBRATORS`. Raises `ProgramError` for a layer that is not there or not quantizable.
+    `CALIBRATORS`; `joins` is for our own engine (`program.flow`). Raises `ProgramError` for a layer
+    that is not there or not quantizable.
     """
     if calibrator not in CALIBRATORS:
         raise ProgramError(
@@ -73,7 +75,7 @@ def quantize(
     strange = sorted(set(chosen) - set(possible))
     if strange:
         raise ProgramError(f"{strange[0]!r} is no convolution or linear layer of the program.")
-    flow = plan(program, chosen)
+    flow = plan(program, chosen, joins)
     copies = {name: f"{name}.int8" for name in flow.cast}
     program = _with_casts(program, flow.cast, copies)
     ranges = {**ranges, **{copy: ranges[name] for name, copy in copies.items()}}
@@ -91,13 +93,14 @@ def quantization(
     layers: Collection[str] | None = None,
     calibrator: str = "mse",
     run: Run = reference_run,
+    joins: bool = False,
 ) -> Program:
     """All of it: `observe`, `quantize` and `bias_correction` on the same samples.
 
     `inputs` yields the network's inputs, batch by batch, each `[n, …]`.
     """
     batches = [Batch(given, None) for given in inputs]
-    quantized = quantize(program, observe(program, batches, run), layers, calibrator)
+    quantized = quantize(program, observe(program, batches, run), layers, calibrator, joins)
     return bias_correction(program, quantized, batches, run)
 
 
