@@ -1,0 +1,431 @@
+"""Convolution of signs: 32 products at a time are an exclusive or and a count of bits (row B16).
+
+    reference, one sample, x and w in {−1, +1} as bits, zeros around x:
+        for k, i, j:
+            differing = Σ_words popcount(x xor w)
+            y[k, i, j] = α[k] · (number of products − 2 · differing) + b[k]
+
+Weights of `planes` signs are as many filters whose sums are scaled and added (B22, B24). Ternary
+ones (`masked`) say in a second word which of their products count: popcount((x xor w) and mask).
+
+The register block is that of `direct`, whose channels are words of 32, several planes being
+registers side by side:
+
+                 filters 0…15             16…31            per word, one load of each register
+    pixel j    [  plane 0 |  plane 1  ][  plane 0 | …      of weights and one broadcast of each
+    pixel j+1  [  …                                        pixel
+
+Images of signs lie as `[block of words, row, column, word]`, and their halo is zero bits, which
+stand for −1: how much that takes from a sum depends on how many rows and columns of the window are
+outside, so the number that a sum begins with is looked up by both:
+
+    b:   byte offsets of every row of y, of every column, int32 | starts `[rows outside, columns
+         outside, filter]`, int32 | α of every filter, float32 | b of every filter, float32
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lighten.emit import I32, I64, POINTER, Function, Index, Isa, Tile, Value, vector
+from lighten.emit import bits as instructions
+from lighten.emit.integers import real
+from lighten.formats.binary import packed, words
+from lighten.kernels import costs, direct, framed, share
+from lighten.kernels.block import even
+from lighten.kernels.finish import Place, pixel, window
+from lighten.kernels.functions import FUNCTIONS
+from lighten.kernels.layout import Blocked, Halo
+from lighten.kernels.shapes import Conv
+
+Array = np.ndarray[Any, Any]
+UNROLLED = 12  # words of a pixel, or of a row of the window, whose steps are written out
+DEEPEST = 8  # words of a pixel that lie side by side
+SPARE = 3  # registers that hold a pixel and what is counted
+ISSUED = 4.0  # instructions a cycle
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a weight is: a sum of so many signs, or one that a mask may leave out."""
+
+    planes: int = 1
+    masked: bool = False
+
+    @property
+    def words(self) -> int:
+        """Words of a filter for each word of a pixel, in each plane."""
+        return 1 + self.masked
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The register block: `blocks` registers of sums, all planes of some registers of filters, by
+    `columns` pixels of `rows` rows; for a kind of weights.
+    """
+
+    blocks: int
+    columns: int
+    rows: int = 1
+    kind: Kind = Kind()
+
+    @property
+    def filters(self) -> int:
+        """Registers of filters."""
+        return self.blocks // self.kind.planes
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What is computed: `conv` reads words and makes floats; where `signs` lies an image of words,
+    their signs go there instead.
+    """
+
+    conv: Conv
+    schedule: Schedule
+    signs: Blocked | None = None
+
+    @property
+    def bordered(self) -> bool:
+        """Whether some windows reach over the border."""
+        return any(self.conv.window.pads)
+
+
+def layout(channels: int, height: int, width: int) -> Blocked:
+    """How an image of signs lies: words for channels."""
+    count = words(channels)
+    lanes = next(n for n in range(min(count, DEEPEST), 0, -1) if count % n == 0)
+    return Blocked(count, height, width, lanes)
+
+
+def schedules(conv: Conv, isa: Isa, kind: Kind, packs: bool = False) -> list[Schedule]:
+    """Register blocks that fit; whole bytes of signs where results are packed."""
+    conv, found = direct.flat(conv), []
+    spare = SPARE if instructions.has_counts(isa) else 2 * SPARE
+    height, width = conv.target.height, conv.target.width
+    for filters in direct.FILTERS:
+        blocks = filters * kind.planes
+        if conv.target.blocks % filters or (filters > 1 and blocks > max(direct.FILTERS)):
+            continue
+        if packs and filters * isa.lanes % 8:
+            continue
+        most = max(1, (isa.registers - blocks * kind.words - spare) // blocks)
+        found.append(Schedule(blocks, even(width, most), 1, kind))
+        high = even(height, max(1, most // width))
+        if high > 1 and width <= most:
+            found.append(Schedule(blocks, width, high, kind))
+    return found
+
+
+halo, workspace = framed.halo, framed.workspace
+
+
+def cycles(conv: Conv, schedule: Schedule, isa: Isa) -> float:
+    """A rough prediction for one sample."""
+    conv, kind = direct.flat(conv), schedule.kind
+    steps = math.prod(conv.window.kernel) * conv.source.channels
+    tiles = math.ceil(conv.target.width / schedule.columns)
+    tiles *= math.ceil(conv.target.height / schedule.rows)
+    tiles *= math.ceil(conv.target.blocks / schedule.filters)
+    pixels = schedule.columns * schedule.rows
+    sums = schedule.blocks * pixels
+    counted = 3 if instructions.has_counts(isa) else 3 * ISSUED
+    each = (counted + kind.masked) * sums + schedule.blocks * kind.words + pixels
+    weights = 4 * steps * conv.target.blocks * isa.lanes * kind.planes * kind.words
+    return tiles * (steps * each + 8 * sums) / ISSUED + costs.far(weights)
+
+
+# ── what is kept ──────────────────────────────────────────────────────────────────────────────
+
+
+def pack(weight: Array, layer: Layer, isa: Isa) -> Array:
+    """`[filters, channels, rows, columns, planes]` of −1, 0 and 1 as `[group, block of words, row,
+    column, word, register, sign and mask, filter]`.
+    """
+    schedule, lanes = layer.schedule, isa.lanes
+    kind, blocks = schedule.kind, layer.conv.source.blocks
+    wide = math.ceil(len(weight) / (schedule.filters * lanes)) * schedule.filters * lanes
+    wide = max(wide, layer.conv.target.blocks * lanes)
+    held = np.zeros((wide, *weight.shape[1:]), np.int8)
+    held[: len(weight)] = weight
+    channels_last = np.moveaxis(held, 1, -1)  # filter, row, column, plane, channel
+    parts = [packed(channels_last > 0), packed(channels_last != 0)][: kind.words]
+    stacked = np.stack(parts, 4)  # filter, row, column, plane, sign and mask, word
+    rows, columns = weight.shape[2:4]
+    split = stacked.reshape(
+        *(-1, schedule.filters, lanes, rows, columns, kind.planes, kind.words, blocks),
+        layer.conv.source.lanes,
+    )
+    # group, block of words, row, column, word, register of filters, plane, sign and mask, filter
+    return np.ascontiguousarray(split.transpose(0, 7, 3, 4, 8, 1, 5, 6, 2))
+
+
+def pack_ends(weight: Array, scale: Array, shift: Array, layer: Layer, isa: Isa) -> Array:
+    """What sums begin with and are multiplied with, and what is added, as bytes: `[filters,
+    planes]` scales, `[filters]` shifts.
+    """
+    conv, planes = flat(layer).conv, layer.schedule.kind.planes
+    wide = conv.target.blocks * isa.lanes
+    sums = weight.sum(1, dtype=np.int64)  # of each tap's channels
+    count = np.abs(weight).sum((1, 2, 3), dtype=np.int64)
+    rows, columns = _outside(conv)
+    kinds = [np.unique(seen, axis=0, return_inverse=True) for seen in (rows, columns)]
+    starts = np.zeros((len(kinds[0][0]), len(kinds[1][0]), wide, planes), np.int32)
+    for i, down in enumerate(kinds[0][0]):
+        for j, along in enumerate(kinds[1][0]):
+            outside = ~np.logical_and.outer(down, along)
+            starts[i, j, : len(weight)] = count + np.einsum("krsp,rs->kp", sums, outside)
+    line = 4 * wide * planes
+    offsets = [
+        kinds[0][1].ravel() * len(kinds[1][0]) * line,
+        kinds[1][1].ravel() * line,
+    ]
+    shifts = np.full(wide, -1.0, np.float32)  # signs beyond the last filter are zeros
+    shifts[: len(shift)] = shift
+    scales = np.zeros((wide, planes), np.float32)
+    scales[: len(scale)] = scale
+    parts = [np.concatenate(offsets).astype(np.int32)]
+    parts += [_in_registers(starts, isa), _in_registers(scales, isa), shifts]
+    return np.concatenate([np.ascontiguousarray(part).view(np.uint8).ravel() for part in parts])
+
+
+def _in_registers(x: Array, isa: Isa) -> Array:
+    """`[…, filter, plane]` as `[…, register of filters, plane, filter]`."""
+    split = x.reshape(*x.shape[:-2], -1, isa.lanes, x.shape[-1])
+    return np.ascontiguousarray(np.moveaxis(split, -1, -2))
+
+
+def _outside(conv: Conv) -> tuple[Array, Array]:
+    """For every row and every column of the result, which taps are inside the image."""
+    (top, left, *_), sliding = conv.window.pads, conv.window
+    found = []
+    for axis, (size, before) in enumerate([(conv.source.height, top), (conv.source.width, left)]):
+        results = (conv.target.height, conv.target.width)[axis]
+        begin = np.arange(results) * sliding.strides[axis] - before
+        at = begin[:, None] + np.arange(sliding.kernel[axis]) * sliding.dilations[axis]
+        found.append((at >= 0) & (at < size))
+    return found[0], found[1]
+
+
+# ── the code ──────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """Where `b` holds what ends a sum, in bytes; `line` is one of its rows of starts."""
+
+    layer: Layer
+    lanes: int
+
+    @cached_property
+    def starts(self) -> int:
+        target = self.layer.conv.target
+        return 4 * (target.height + target.width)
+
+    @cached_property
+    def line(self) -> int:
+        target = self.layer.conv.target
+        return 4 * target.blocks * self.lanes * self.layer.schedule.kind.planes
+
+    @cached_property
+    def scales(self) -> int:
+        kinds = [len(np.unique(seen, axis=0)) for seen in _outside(self.layer.conv)]
+        return self.starts + kinds[0] * kinds[1] * self.line
+
+    @cached_property
+    def shifts(self) -> int:
+        return self.scales + self.line
+
+
+def emit(name: str, layer: Layer, isa: Isa) -> Function:
+    """The kernel `name(x, w, b, r, y, …)`: words, packed weights, `pack_ends`, what is added,
+    results; r is not read where nothing is added.
+    """
+    f = Function(name, {**dict.fromkeys("xwbry", POINTER), **share.COUNT}, isa)
+    layer = flat(layer)
+    conv, schedule = layer.conv, layer.schedule
+    source, target = conv.source, conv.target
+    ends = _Ends(layer, isa.lanes)
+    group = math.prod(conv.window.kernel) * source.channels * _step(layer, f)
+    width = even(target.width, schedule.columns)
+    groups, tiles = target.blocks // schedule.filters, math.ceil(target.width / width)
+    lines, short = divmod(target.height, schedule.rows)
+
+    def line(high: int, n: Value, g: Index, i: Index, run: tuple[Index, Index]) -> None:
+        first = i * schedule.rows
+
+        def tile(j: Index, width: int) -> None:
+            start = f.settled(window(conv, f["x"], (n, 0, first, j)))
+            sums = _sums(f, layer, (start, f["w"] + g * group), (high, width))
+            _finish(f, ends, sums, (n, g, first, j), width)
+
+        share.along(f, run, target.width, width, tile)
+
+    heavy = group * groups > source.sample  # weights are read once, the image for every group
+
+    def all_of(high: int, count: int, above: int) -> None:
+        def of_group(g: Index, n: Value, i: Index, run: tuple[Index, Index]) -> None:
+            line(high, n, g, i + above, run)
+
+        if heavy:
+            share.rows(f, (groups, f["n"]), (count, tiles), of_group)
+        else:
+            share.rows(f, (f["n"], groups), (count, tiles), lambda n, g, *at: of_group(g, n, *at))
+
+    all_of(schedule.rows, lines, 0)
+    if short:  # the image's last rows
+        all_of(short, 1, lines)
+    return f
+
+
+def flat(layer: Layer) -> Layer:
+    """As `direct.flat`, where the packed result has no frame either."""
+    conv, signs = direct.flat(layer.conv), layer.signs
+    if signs is None or conv == layer.conv:
+        return replace(layer, conv=conv)
+    if signs != signs.with_halo(Halo()):
+        return layer
+    return replace(layer, conv=conv, signs=replace(signs, height=1, width=conv.target.width))
+
+
+def _step(layer: Layer, f: Function) -> int:
+    """Bytes of weights for one word of a pixel."""
+    return layer.schedule.blocks * layer.schedule.kind.words * f.lane.bytes
+
+
+def _sums(f: Function, layer: Layer, places: tuple[Value, Value], size: tuple[int, int]) -> Tile:
+    """How many bits differ, for `size` (rows, columns) of pixels: sums[pixel * blocks + register].
+    """
+    conv, blocks = layer.conv, layer.schedule.blocks
+    source, (rows, columns) = conv.source, conv.window.kernel
+    (x, w), step = places, _step(layer, f)
+    row_step = conv.window.dilations[0] * source.row
+    column_step = conv.window.dilations[1] * source.pixel
+    down, along = conv.window.strides
+    pixels = [i * down * source.row + j * along * source.pixel for i, j in np.ndindex(size)]
+    tap = source.lanes * step
+    together = columns if columns * source.lanes <= UNROLLED else 1  # taps written out
+
+    def some(x: Value, w: Value, sums: Tile) -> Tile:
+        counter = instructions.Counter(f, len(sums))
+        for s, word in np.ndindex(together, source.lanes):
+            at = s * column_step + word * 4
+            _count(f, layer, counter, (x + at, w + (s * tap + word * step), pixels))
+        return counter.totals(sums)
+
+    def block(c: Value, sums: Tile) -> Tile:
+        def row(r: Value, sums: Tile) -> Tile:
+            x_row = x + c * source.block + r * row_step
+            w_row = w + c * (rows * columns * tap) + r * (columns * tap)
+
+            def column(s: Value, sums: Tile) -> Tile:
+                return some(x_row + s * column_step, w_row + s * tap, sums)
+
+            return f.loop(0, columns, column, sums, together)
+
+        return f.loop(0, rows, row, sums)
+
+    zero = f.zero(vector(I32, f.isa.lanes))
+    return f.loop(0, source.blocks, block, [zero] * (len(pixels) * blocks))
+
+
+def _count(
+    f: Function,
+    layer: Layer,
+    counter: instructions.Counter,
+    places: tuple[Value, Value, list[int]],
+) -> None:
+    """Count what one word of every pixel adds to each sum."""
+    (x, w, pixels), kind, lane = places, layer.schedule.kind, vector(I32, f.isa.lanes)
+    held = [
+        [f.load(w, lane, (o * kind.words + part) * lane.bytes) for part in range(kind.words)]
+        for o in range(layer.schedule.blocks)
+    ]
+    for q, place in enumerate(pixels):
+        pixel = f.load_spread(x, lane, place)
+        for o, (sign, *mask) in enumerate(held):
+            bits = instructions.differ(f, pixel, sign)
+            for counts in mask:
+                bits = instructions.both(f, bits, counts)
+            counter.add(q * len(held) + o, bits)
+
+
+def _finish(f: Function, ends: _Ends, sums: Tile, place: Place, width: int) -> None:
+    """Store what the sums stand for, or its signs."""
+    layer = ends.layer
+    conv, schedule = layer.conv, layer.schedule
+    n, g, first, j = place
+    for q in range(len(sums) // schedule.blocks):
+        at = (n, g * schedule.filters, first + q // width, j + q % width)
+        found = list(_numbers(f, ends, sums[q * schedule.blocks :], at))
+        if layer.signs is not None:
+            _store_signs(f, layer.signs, found, at)
+            continue
+        y = pixel(f["y"], conv.target, at)
+        for o, r in enumerate(found):
+            f.store(r, y, o * conv.target.block)
+
+
+def _numbers(f: Function, ends: _Ends, sums: Tile, place: Place) -> Iterator[Value]:
+    """The results of one pixel, register by register of filters."""
+    layer, lane, words = ends.layer, f.lane, vector(I32, f.isa.lanes)
+    conv, schedule = layer.conv, layer.schedule
+    planes, register = schedule.kind.planes, place[1]
+    starts = f["b"] + ends.starts + _offset(f, ends, place)
+    for o in range(schedule.filters):
+        r: Value | None = None
+        for plane in range(planes):
+            number = (register + o) * planes + plane
+            twice = sums[o * planes + plane] * 2
+            counted = real(f, f.load(starts + number * lane.bytes, words) - twice)
+            part = counted * f.load(f["b"] + number * lane.bytes, lane, ends.scales)
+            r = part if r is None else r + part
+        assert r is not None, "at least one plane"
+        r = r + f.load(f["b"] + (register + o) * lane.bytes, lane, ends.shifts)
+        if conv.residual is not None:
+            r = r + f.load(pixel(f["r"], conv.residual, place), lane, o * conv.residual.block)
+        yield FUNCTIONS[conv.activation](f, r)
+
+
+def _offset(f: Function, ends: _Ends, place: Place) -> Index:
+    """Bytes to what sums of a pixel begin with, where windows reach over the border."""
+    layer = ends.layer
+    if not layer.bordered:
+        return 0
+    found = []
+    for index, before in ((place[2], 0), (place[3], layer.conv.target.height)):
+        at = f["b"] + index * 4 + 4 * before
+        held = f.load(at, I32)
+        found.append(f.instruction(f"sext i32 {held.name} to i64", I64))
+    return found[0] + found[1]
+
+
+def _store_signs(f: Function, signs: Blocked, found: Tile, place: Place) -> None:
+    """The signs of a pixel's results as bits, whole bytes at a time."""
+    (n, register, i, j), lanes = place, f.isa.lanes
+    together = max(1, 8 // lanes)
+    y = pixel(f["y"], signs, (n, 0, i, j))
+    for o in range(0, len(found), together):
+        numbers = found[o]
+        if together > 1:
+            numbers = f.permute(numbers, range(2 * lanes), found[o + 1])
+        octet, block = (register + o) * lanes // 8, 0
+        if signs.blocks > 1:
+            block = octet // (4 * signs.lanes)
+            octet = octet + block * (signs.block - 4 * signs.lanes)
+        f.store(instructions.not_below(f, numbers), y + octet)
+
+
+def reference(layer: Layer, x: Array, weight: Array, scale: Array, shift: Array) -> Array:
+    """The sum itself, of `[n, c, h, w]` in {−1, 1} and weights as `pack` takes them."""
+    total = np.zeros(())
+    for plane in range(weight.shape[-1]):
+        part = direct.reference(layer.conv, x, weight[..., plane], np.zeros(len(weight)))
+        total = total + part * scale[:, plane, None, None]
+    return total + shift[:, None, None]
