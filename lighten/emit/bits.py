@@ -71,32 +71,30 @@ def not_below(f: Function, x: Value) -> Value:
 
 
 class Counter:
-    """Sums of counted bits, in words; `add` at most `MOST` times before `totals`."""
+    """Adds counted bits to sums of words; `add` at most `MOST` times to each before `totals`."""
 
-    def __init__(self, f: Function, size: int) -> None:
-        self._f, self._kind = f, vector(I32, f.isa.lanes)
-        if not has_counts(f.isa):
-            self._kind = vector(I8, 4 * f.isa.lanes)
-        self._sums: list[Value | None] = [None] * size
+    def __init__(self, f: Function, sums: Tile) -> None:
+        self._f, self._words = f, list(sums)
+        self._bytes: list[Value | None] = [None] * len(sums)
 
     def add(self, at: int, bits: Value) -> None:
         """Count the bits of a register of words into a sum."""
-        counted, before = count(self._f, cast(self._f, bits, self._kind)), self._sums[at]
-        self._sums[at] = counted if before is None else before + counted
+        f = self._f
+        if has_counts(f.isa):
+            self._words[at] = self._words[at] + count(f, bits)
+            return
+        counted = count(f, cast(f, bits, vector(I8, 4 * f.isa.lanes)))
+        before = self._bytes[at]
+        self._bytes[at] = counted if before is None else before + counted
 
-    def totals(self, before: Tile) -> Tile:
-        """Sums of words with all that was counted."""
-        f, words = self._f, vector(I32, self._f.isa.lanes)
-        ones = f.constant(0x01010101, words)
-        made = []
-        for total, sums in zip(before, self._sums, strict=True):
-            if sums is None:
-                made.append(total)
-            elif sums.type == words:
-                made.append(total + sums)
-            else:
-                made.append(dot(f, total, cast(f, sums, words), ones))
-        return made
+    def totals(self) -> Tile:
+        """The sums with all that was counted."""
+        f = self._f
+        ones = f.constant(0x01010101, vector(I32, f.isa.lanes))
+        return [
+            total if counted is None else dot(f, total, cast(f, counted, ones.type), ones)
+            for total, counted in zip(self._words, self._bytes, strict=True)
+        ]
 
 
 BITS: Mapping[str, Row] = {

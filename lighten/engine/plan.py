@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from lighten.emit import Isa, bfloat16, integers
-from lighten.engine import choose, tuning
+from lighten.emit import Isa, bfloat16, bits, integers
+from lighten.engine import choose, signs, tuning
 from lighten.engine.codes import has_codes, kept_apart, runs_in_codes, strange_values, with_casts
 from lighten.engine.heads import with_attention
 from lighten.engine.images import image
@@ -20,11 +20,13 @@ from lighten.engine.writer import Writer
 from lighten.engine.writers import WRITERS
 from lighten.engine.writers_codes import CODES
 from lighten.engine.writers_rows import ROWS
+from lighten.engine.writers_signs import SIGNS
 from lighten.engine.writers_volumes import VOLUMES
 from lighten.errors import UnsupportedOps
 from lighten.program.fuse import fuse
 from lighten.program.ir import Op, Program
 from lighten.program.resized import resized
+from lighten.program.signs import has_signs
 from lighten.program.spec import integer_values
 
 SLIDING = ("conv", "conv_transpose", "pool", "affine", "group_norm", "resize")  # best over images
@@ -43,10 +45,10 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
         raise UnsupportedOps("native", refused, hint)
     whole, again = integer_values(program), partial(plan, program, isa, tolerance)
     at = partial(_at, program, isa, tolerance)
-    program = joined(program)
+    program = signs.with_packing(joined(program))
     bound = tuning.tolerance(isa) if tolerance is None else tolerance
     pick = partial(tuning.pick, tolerance=bound)
-    chosen = choose.convolutions(program, isa, pick, batch)
+    chosen = choose.convolutions(program, isa, pick, batch) | signs.layers(program, isa)
     program = with_crops(kept_apart(program, lambda p: with_residuals(p, chosen)), chosen)
     program = with_casts(program, choose.of_codes(chosen))
     made = Plan(program, isa, whole, chosen, again, at)
@@ -61,9 +63,11 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
 
 
 def instructions(program: Program, bf16: bool = False) -> Isa:
-    """What this machine runs a program with: the dot product of codes where there are any, pairs of
-    bfloat16 where they are allowed.
+    """What this machine runs a program with: the dot product of codes where there are any, counts
+    of bits where there are signs, pairs of bfloat16 where they are allowed.
     """
+    if has_signs(program) and not bf16:
+        return bits.widest()
     if has_codes(program) and not bf16:
         return integers.instructions()
     return bfloat16.instructions(bf16)
@@ -83,6 +87,9 @@ def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:
     """What may write an op, first what leaves its inputs as they lie."""
     if runs_in_codes(op, writer.plan.program):
         yield CODES[op.kind]
+        return
+    if signs.runs_in_signs(op, writer.plan.program):
+        yield SIGNS[op.kind]
         return
     flowing = [name for name in op.inputs if name in writer.plan.program.values]
     blocked = [name for name in flowing if writer.in_blocks(name)]

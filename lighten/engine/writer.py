@@ -16,11 +16,12 @@ import numpy as np
 from lighten.engine.codes import THIN, thin
 from lighten.engine.images import image, plain
 from lighten.engine.steps import Array, Emit, Interpreted, Plan, Step, View
-from lighten.kernels import elementwise, moves
+from lighten.kernels import binary, elementwise, moves
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.strided import Strided, rows
 from lighten.program.integers import coded, zero_of
 from lighten.program.ir import Op
+from lighten.program.signs import signed
 from lighten.program.spec import KINDS
 
 
@@ -56,7 +57,9 @@ class Writer:
             source = self.as_plain(name)
             room = self._room(copied, self._new(name))
             size = (room.channels, room.height, room.width)
-            move = moves.Move(self.plan.layouts[source], room, size)
+            # it may be a view of what has another shape
+            seen = replace(plain(self.plan.program.values[name].shape), size=room.size)
+            move = moves.Move(seen, room, size)
             self.box(self._maker(name), move, source, copied)
         return self.plan.layouts[copied]
 
@@ -150,6 +153,8 @@ class Writer:
         return name
 
     def _new(self, name: str) -> Blocked:
+        if signed(self.plan.program.values[name]):
+            return binary.layout(*self.size(name)).with_halo(self.halos.get(name, Halo()))
         lanes = THIN if self.is_thin(name) else self.plan.isa.lanes
         return Blocked(*self.size(name), lanes, self.halos.get(name, Halo()), self._size(name))
 

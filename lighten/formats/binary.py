@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lighten.formats.integer import Integer, Scale, namespace
+from lighten.formats.integer import Float32, Integer, Scale, namespace
 
 Array = Any  # a NumPy array or a torch tensor where a format rounds it
 WORD = 32
@@ -38,6 +38,11 @@ class Signs:
     def bits(self) -> float:
         """Bits of one code."""
         return float(self.planes)
+
+    @property
+    def name(self) -> str:
+        """In short: b1."""
+        return f"b{self.planes}"
 
     @property
     def low(self) -> int:
@@ -73,6 +78,7 @@ class Signs:
 
 
 SIGNS = Signs()
+Format = Float32 | Integer | Signs
 
 
 def _of_plane(params: Scale, plane: int, ndim: int) -> Any:

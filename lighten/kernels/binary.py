@@ -45,7 +45,6 @@ from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv
 
 Array = np.ndarray[Any, Any]
-UNROLLED = 12  # words of a pixel, or of a row of the window, whose steps are written out
 DEEPEST = 8  # words of a pixel that lie side by side
 SPARE = 3  # registers that hold a pixel and what is counted
 ISSUED = 4.0  # instructions a cycle
@@ -300,8 +299,7 @@ def _step(layer: Layer, f: Function) -> int:
 
 
 def _sums(f: Function, layer: Layer, places: tuple[Value, Value], size: tuple[int, int]) -> Tile:
-    """How many bits differ, for `size` (rows, columns) of pixels: sums[pixel * blocks + register].
-    """
+    """How many bits differ, for `size` (rows, columns) of pixels: sums[pixel * blocks + register]."""
     conv, blocks = layer.conv, layer.schedule.blocks
     source, (rows, columns) = conv.source, conv.window.kernel
     (x, w), step = places, _step(layer, f)
@@ -310,14 +308,16 @@ def _sums(f: Function, layer: Layer, places: tuple[Value, Value], size: tuple[in
     down, along = conv.window.strides
     pixels = [i * down * source.row + j * along * source.pixel for i, j in np.ndindex(size)]
     tap = source.lanes * step
-    together = columns if columns * source.lanes <= UNROLLED else 1  # taps written out
+    # taps written out at once: where bytes are counted; else LLVM shares their pixels, and spills
+    apart = instructions.has_counts(f.isa) or columns * source.lanes > instructions.MOST
+    together = 1 if apart else columns
 
     def some(x: Value, w: Value, sums: Tile) -> Tile:
-        counter = instructions.Counter(f, len(sums))
+        counter = instructions.Counter(f, sums)
         for s, word in np.ndindex(together, source.lanes):
             at = s * column_step + word * 4
             _count(f, layer, counter, (x + at, w + (s * tap + word * step), pixels))
-        return counter.totals(sums)
+        return counter.totals()
 
     def block(c: Value, sums: Tile) -> Tile:
         def row(r: Value, sums: Tile) -> Tile:

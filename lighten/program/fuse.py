@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lighten.formats.binary import TERNARY, Signs
 from lighten.formats.integer import Float32
 from lighten.program.ir import Op, Program, Stored
 from lighten.program.reference import REFERENCE
@@ -128,9 +129,23 @@ def _fold_affine(program: Program, layer: Op, affine: Op) -> Program | None:
     stored = program.arrays[w_name]
     if affine["axis"] != (rank - 1 if layer.kind == "linear" else 0):
         return None
+    scale, shift = (program.arrays[name].decode().astype(np.float64) for name in weights(affine))
+    b = program.arrays[b_name].decode().astype(np.float64) if b_name else 0.0
+    names = (f"{layer.name}.folded.weight", f"{layer.name}.folded.bias")
+    joint = replace(layer, inputs=(layer.inputs[0], *names), outputs=affine.outputs)
+    folded = _scaled(stored, scale, layer)
+    if folded is None:
+        return None
+    bias = Stored((b * scale + shift).astype(np.float32))
+    return _joined(program, layer, affine, joint, **dict(zip(names, (folded, bias), strict=True)))
+
+
+def _scaled(stored: Stored, scale: Any, layer: Op) -> Stored | None:
+    """A layer's weight times one number per output channel; None where its codes allow none."""
+    if isinstance(stored.format, Signs) or stored.format == TERNARY:
+        return _scaled_signs(stored, scale) if layer.kind != "conv_transpose" else None
     if not isinstance(stored.format, Float32):
         return None
-    scale, shift = (program.arrays[name].decode().astype(np.float64) for name in weights(affine))
     w = stored.decode().astype(np.float64)
     if layer.kind == "conv_transpose":  # [in, out / groups, …]: outputs of group g lie in its rows
         groups = layer["groups"]
@@ -139,12 +154,20 @@ def _fold_affine(program: Program, layer: Op, affine: Op) -> Program | None:
         w = (by_group * factor).reshape(w.shape)
     else:
         w = w * scale.reshape(-1, *(1,) * (w.ndim - 1))
-    b = program.arrays[b_name].decode().astype(np.float64) if b_name else 0.0
-    names = (f"{layer.name}.folded.weight", f"{layer.name}.folded.bias")
-    joint = replace(layer, inputs=(layer.inputs[0], *names), outputs=affine.outputs)
-    folded = replace(stored, codes=w.astype(np.float32))
-    bias = Stored((b * scale + shift).astype(np.float32))
-    return _joined(program, layer, affine, joint, **dict(zip(names, (folded, bias), strict=True)))
+    return replace(stored, codes=w.astype(np.float32))
+
+
+def _scaled_signs(stored: Stored, scale: Any) -> Stored | None:
+    """The size of the numbers goes into α, which stays above zero, and their signs into the codes."""
+    params, codes = stored.params, stored.codes
+    if params is None or params.axis != 0 or isinstance(stored.format, Float32) or not scale.all():
+        return None
+    turned = (scale < 0).reshape(-1, *(1,) * (codes.ndim - 1))
+    other = stored.format.low + stored.format.high - codes
+    size = np.abs(scale).reshape(-1, *(1,) * (np.ndim(params.scale) - 1))
+    alpha = np.maximum(params.scale * size, np.finfo(np.float32).tiny).astype(np.float32)
+    held = np.where(turned, other, codes).astype(codes.dtype)
+    return replace(stored, codes=held, params=replace(params, scale=alpha))
 
 
 def fuse_activations(program: Program) -> Program:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lighten.formats.integer import Float32, Format
+from lighten.formats.binary import Format
+from lighten.formats.integer import Float32
 from lighten.program.ir import Op, Program
 
 WEIGHTED = ("conv", "conv_transpose", "linear")
@@ -114,7 +115,7 @@ def _formats(program: Program, op: Op, weight: Format | None) -> str:
 def _short(found: Format) -> str:
     if isinstance(found, Float32):
         return "f32"
-    return ("i" if found.signed else "u") + str(int(found.bits))
+    return found.name
 
 
 def _times(extent: Sequence[int]) -> str:
