@@ -125,7 +125,18 @@ def read_twice() -> Program:
     return net.b.finish(net.conv(z, 40, 1, kind="ternary"), z)
 
 
+def activated(channels: int) -> Program:
+    """A convolution whose results are activated, then their signs: relu leaves none below zero."""
+    net = Net()
+    x = net.sign_of(net.b.input("x", (channels, 5, 5)))
+    y = net.b.op("unary", net.conv(x, channels), function="relu6")
+    y = net.b.op("binary", y, net.b.op("unary", x, function="neg"), function="add")
+    x = net.signs(net.b.op("unary", net.conv(net.signs(y), channels), function="relu"))
+    return net.b.finish(net.conv(x, 8))
+
+
 PROGRAMS = {
+    "activated": activated(40),
     "chain": chain(("binary", "ternary", "multi"), 40),
     "narrow": chain(("binary", "binary"), 5),
     "wide": chain(("binary",), 300),

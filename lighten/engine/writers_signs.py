@@ -8,8 +8,9 @@ from functools import partial
 
 from lighten.engine.choose import settled
 from lighten.engine.writer import Writer
+from lighten.formats.binary import WORD
 from lighten.kernels import binary, signs
-from lighten.kernels.layout import Blocked, Halo
+from lighten.kernels.layout import Blocked
 from lighten.program.ir import Op
 from lighten.program.signs import factors, signed
 
@@ -17,12 +18,13 @@ from lighten.program.signs import factors, signed
 def _layer(w: Writer, op: Op) -> bool:
     """A convolution or linear layer by counting; its results may be packed as they are made."""
     choice, residual = w.plan.chosen[op.name], op.get("residual")
-    held, made = factors(op, w.plan.program), w.make(op.output)
+    made = w.make(op.output)
     conv = replace(choice.conv, activation=op.get("activation", ""))
     added = w.blocked(residual) if residual else None
     packs = made if signed(w.plan.program.values[op.output]) else None
     source = w.plan.layouts[op.inputs[0]]
-    if packs is not None and added is not None and added.blocks < conv.target.blocks:
+    ragged = made.channels * WORD > w.size(op.output)[0]
+    if packs is not None and ragged and (added is not None or conv.activation):
         return _apart(w, op, packs)
     target = conv.target if packs is not None else made
     layer = binary.Layer(settled(conv, source, target, added), choice.schedule, packs)
@@ -31,10 +33,12 @@ def _layer(w: Writer, op: Op) -> bool:
 
 
 def _apart(w: Writer, op: Op, packed: Blocked) -> bool:
-    """The results as floats first, where what is added has not as many channels as whole words."""
-    choice, floats = w.plan.chosen[op.name], f"{op.name} floats"
-    added = w.blocked(op["residual"])
-    w.plan.layouts[floats] = target = added.with_halo(Halo())
+    """The results as floats first, where more is done to them than to channels of no filter, which
+    fill the last word.
+    """
+    choice, floats, residual = w.plan.chosen[op.name], f"{op.name} floats", op.get("residual")
+    added = w.blocked(residual) if residual else None
+    w.plan.layouts[floats] = target = Blocked(*w.size(op.output), w.plan.isa.lanes)
     conv = replace(choice.conv, activation=op.get("activation", ""))
     conv = settled(conv, w.plan.layouts[op.inputs[0]], target, added)
     kind, isa = choice.schedule.kind, w.plan.isa
@@ -57,8 +61,8 @@ def _call(w: Writer, op: Op, layer: binary.Layer, target: str) -> None:
 
 def _affine(w: Writer, op: Op) -> bool:
     source, target = w.blocked(op.inputs[0]), w.make(op.output)
-    given = [w.array(name) for name in op.inputs[1:]]
-    held = w.packed(f"{op.name} scale and shift", signs.pack(*given, w.plan.isa.lanes))
+    scale, shift = (w.array(name) for name in op.inputs[1:])
+    held = w.packed(f"{op.name} scale and shift", signs.pack(scale, shift, w.plan.isa.lanes))
     places = (w.place(op.inputs[0]), held, op.output)
     _pack(w, op.name, signs.Packing(source, target, scaled=True), places)
     return True

@@ -1,4 +1,6 @@
-"""Number formats: what a code means (`integer`, `binary`), and which range it should cover (`calibrate`)."""
+"""Number formats: what a code means (`integer`, `binary`), and which range it should cover
+(`calibrate`).
+"""
 
 from lighten.formats.binary import SIGNS, TERNARY, Format, Signs
 from lighten.formats.calibrate import CALIBRATORS, Histogram

@@ -1,4 +1,4 @@
-"""Weights and activations of a few signs: x ≈ Σ αᵢ bᵢ with bᵢ in {−1, +1} (rows B16, B21, B22, B24).
+"""Weights and activations of a few signs: x ≈ Σ αᵢ bᵢ with bᵢ in {−1, +1} (B16, B21, B22, B24).
 
     binary       one plane of signs, α = mean |w|: the nearest there is (Rastegari 2016)
     residual     plane after plane, each of what the planes before it left over (HORQ, Li 2017)

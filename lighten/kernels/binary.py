@@ -83,7 +83,8 @@ class Schedule:
 @dataclass(frozen=True)
 class Layer:
     """What is computed: `conv` reads words and makes floats; where `signs` lies an image of words,
-    their signs go there instead.
+    their signs go there instead. Where filters do not fill the last word, these are of sums alone:
+    nothing is added or activated.
     """
 
     conv: Conv
@@ -189,7 +190,7 @@ def pack_ends(weight: Array, scale: Array, shift: Array, layer: Layer, isa: Isa)
     shifts[: len(shift)] = shift
     scales = np.zeros((wide, planes), np.float32)
     scales[: len(scale)] = scale
-    parts = [np.concatenate(offsets).astype(np.int32)]
+    parts: list[Array] = [np.concatenate(offsets).astype(np.int32)]
     parts += [_in_registers(starts, isa), _in_registers(scales, isa), shifts]
     return np.concatenate([np.ascontiguousarray(part).view(np.uint8).ravel() for part in parts])
 
@@ -299,7 +300,7 @@ def _step(layer: Layer, f: Function) -> int:
 
 
 def _sums(f: Function, layer: Layer, places: tuple[Value, Value], size: tuple[int, int]) -> Tile:
-    """How many bits differ, for `size` (rows, columns) of pixels: sums[pixel * blocks + register]."""
+    """How many bits differ, for `size` (rows, columns): sums[pixel * blocks + register]."""
     conv, blocks = layer.conv, layer.schedule.blocks
     source, (rows, columns) = conv.source, conv.window.kernel
     (x, w), step = places, _step(layer, f)
@@ -415,7 +416,7 @@ def _store_signs(f: Function, signs: Blocked, found: Tile, place: Place) -> None
         numbers = found[o]
         if together > 1:
             numbers = f.permute(numbers, range(2 * lanes), found[o + 1])
-        octet, block = (register + o) * lanes // 8, 0
+        octet: Index = (register + o) * lanes // 8
         if signs.blocks > 1:
             block = octet // (4 * signs.lanes)
             octet = octet + block * (signs.block - 4 * signs.lanes)
@@ -426,6 +427,6 @@ def reference(layer: Layer, x: Array, weight: Array, scale: Array, shift: Array)
     """The sum itself, of `[n, c, h, w]` in {−1, 1} and weights as `pack` takes them."""
     total = np.zeros(())
     for plane in range(weight.shape[-1]):
-        part = direct.reference(layer.conv, x, weight[..., plane], np.zeros(len(weight)))
+        part = direct.reference(layer.conv, x, weight[..., plane], [0.0] * len(weight))
         total = total + part * scale[:, plane, None, None]
     return total + shift[:, None, None]

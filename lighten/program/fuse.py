@@ -158,7 +158,7 @@ def _scaled(stored: Stored, scale: Any, layer: Op) -> Stored | None:
 
 
 def _scaled_signs(stored: Stored, scale: Any) -> Stored | None:
-    """The size of the numbers goes into α, which stays above zero, and their signs into the codes."""
+    """The size of the numbers goes into α, which stays above zero, their signs into the codes."""
     params, codes = stored.params, stored.codes
     if params is None or params.axis != 0 or isinstance(stored.format, Float32) or not scale.all():
         return None

@@ -1,6 +1,6 @@
-"""Programs with signs: which layers multiply signs with signs, and which values are signs (B16–B18).
+"""Programs with signs: which layers multiply signs by signs, which values are signs (B16, B18).
 
-    x (signs) ─ conv, weights of signs ─ y        32 products are an exclusive or and a count of bits
+    x (signs) ─ conv, weights of signs ─ y        32 products: exclusive or, count of bits
 
 Weights count where they are sums of signs (`formats.binary.Signs`) or ternary; elsewhere, and where
 activations are real, the numbers that they stand for are multiplied.

@@ -1,8 +1,9 @@
 """Where arrays lie in the section that holds them, and views of them there.
 
 An entry of the table says dtype, shape, offset, length and coding: `raw` is the numbers as they
-are, little-endian, row-major; `bits1` … `bits7` only so many bits of each whole number, the lowest,
-the first number in the lowest bits of the first byte. Each begins at the next multiple of 64, in the order of the table.
+are, little-endian, row-major; `bits1` … `bits7` only so many bits of each whole number, the
+lowest, the first number in the lowest bits of the first byte. Each array begins at the next
+multiple of 64, in the order of the table.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ class Narrow:
     bits: int
 
 
+def bare(held: Array | Narrow) -> Array:
+    """The numbers as an array."""
+    return held.array if isinstance(held, Narrow) else held
+
+
 def lay_out(arrays: Sequence[Array | Narrow]) -> tuple[list[Json], bytes]:
     """The table and the bytes of the section. ArtifactError for a dtype that is not of `DTYPES`.
 
@@ -49,8 +55,8 @@ def lay_out(arrays: Sequence[Array | Narrow]) -> tuple[list[Json], bytes]:
         dtype, offset = array.dtype.name, aligned(end)
         if dtype not in DTYPES:
             raise ArtifactError(f"An array of {dtype} has no written form.")
-        content = narrowed(array, bits) if bits else array.astype(DTYPES[dtype], copy=False)
-        content = content.tobytes()
+        kept = narrowed(array, bits) if bits else array.astype(DTYPES[dtype], copy=False)
+        content = kept.tobytes()
         coding = f"bits{bits}" if bits else RAW
         place = {"coding": coding, "offset": offset, "length": len(content)}
         table.append({"dtype": dtype, "shape": list(array.shape), **place})
@@ -106,8 +112,10 @@ def widened(section: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any], b
     every = np.unpackbits(np.frombuffer(section, np.uint8), bitorder="little")
     demand(not every[count * bits :].any(), "There are bits after the last number of an array")
     each = every[: count * bits].reshape(count, bits)
-    sign = each[:, -1:] if dtype.kind == "i" else np.zeros((count, 1), np.uint8)
-    whole = np.concatenate([each, np.repeat(sign, 8 - bits, 1)], 1)
-    found = np.packbits(whole, axis=1, bitorder="little").view(dtype).reshape(shape)
-    found.setflags(write=False)
-    return found
+    powers = np.uint8(1) << np.arange(bits, dtype=np.uint8)
+    found = (each * powers).sum(1, dtype=np.uint8)
+    if dtype.kind == "i":  # the highest bit is the sign
+        found = (found ^ (1 << bits - 1)) - np.uint8(1 << bits - 1)
+    made: Array = found.view(dtype).reshape(shape)
+    made.setflags(write=False)
+    return made
