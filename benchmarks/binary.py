@@ -1,0 +1,129 @@
+"""Convolutions of signs beside our int8 and the runtimes, in stacks of eight equal layers.
+
+python benchmarks/binary.py            about four minutes
+python benchmarks/binary.py --quick    two shapes, without the runtimes' int8
+
+Each layer reads the signs of the one before. A stack is one network; times are divided by eight, so
+that a call's own cost weighs little, and all are measured in alternation. `ours` is the binary
+stack, whose numbers are compared with the interpreter's first, bit for bit; beside it weights of
+two planes (Σ αᵢbᵢ) and ternary ones. Int8 and float32 compute the same shapes with a ReLU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import common
+import numpy as np
+
+from lighten import backends
+from lighten.backends.native import Native
+from lighten.emit import integers
+from lighten.engine import tuning
+from lighten.formats.binary import SIGNS, TERNARY, Signs, residual, ternary
+from lighten.formats.integer import Scale
+from lighten.measure import latency
+from lighten.program import Builder, Program, fuse, interpret
+from lighten.program.ir import Stored
+from lighten.program.quantize import quantization
+
+# channels, side of the image, taps
+CASES = {
+    "64 · 56² · 64, 3 × 3": (64, 56, 3),
+    "128 · 28² · 128, 3 × 3": (128, 28, 3),
+    "256 · 14² · 256, 3 × 3": (256, 14, 3),
+    "512 · 7² · 512, 3 × 3": (512, 7, 3),
+    "64 · 56² · 64, 1 × 1": (64, 56, 1),
+    "256 · 14² · 256, 1 × 1": (256, 14, 1),
+    "512 · 7² · 512, 1 × 1": (512, 7, 1),
+}
+QUICK = ("256 · 14² · 256, 3 × 3", "256 · 14² · 256, 1 × 1")
+LAYERS, SECONDS, TUNE = 8, 1.5, 30.0
+OURS, INT8, FLOAT = "binary", "native int8", "native float"
+FORMS = {OURS: Signs(1), "two planes": Signs(2), "ternary": TERNARY}
+
+
+def weight(rng: np.random.Generator, shape: tuple[int, ...], form: Any) -> Stored:
+    """Noise, as signs or ternary numbers; sums of them are exact in float32."""
+    w = rng.standard_normal(shape)
+    codes, params = ternary(w) if form == TERNARY else residual(w, form.planes)
+    scale = np.exp2(np.rint(np.log2(params.scale))).astype(np.float32)
+    return Stored(codes, form, replace(params, scale=scale))
+
+
+def stack(case: tuple[int, int, int], form: Any = None) -> Program:
+    """Eight layers of weights in this format, signs between them; floats and ReLU without one."""
+    (channels, size, taps), rng, b = case, np.random.default_rng(0), Builder()
+    x = b.input("x", (channels, size, size))
+    said = {"strides": (1, 1), "pads": (taps // 2,) * 4, "dilations": (1, 1), "groups": 1}
+    shape = (channels, channels, taps, taps)
+    for layer in range(LAYERS):
+        if form is not None:
+            x = b.op("cast", x) if layer == 0 else x
+            one = Scale(np.float32(1), np.float32(0))
+            b.values[x] = replace(b.values[x], format=SIGNS, params=one)
+        scale = np.sqrt(2 / (channels * taps * taps))
+        w = b.store("w", scale * rng.standard_normal(shape))
+        if form is not None:
+            b.arrays[w] = weight(rng, shape, form)
+        x = b.op("conv", x, w, **said)
+        x = x if form is not None else b.op("unary", x, function="relu")
+    return fuse(b.finish(x))
+
+
+def contestants(case: tuple[int, int, int], x: Any, *, quick: bool) -> Mapping[str, Any]:
+    """What is timed, by name."""
+    held: dict[str, Any] = {}
+    for name, form in FORMS.items():
+        program = stack(case, form)
+        held[name] = Native().compile(program)
+        np.testing.assert_array_equal(held[name](x)[0], interpret(program, x)[0])
+    program = stack(case)
+    codes = {joins: quantization(program, [(x,)], joins=joins) for joins in (True, False)}
+    tuning.tune(codes[True], integers.instructions(), TUNE)
+    held[INT8] = Native().compile(codes[True])
+    held[FLOAT] = Native().compile(program)
+    for peer in ("onnxruntime", "openvino"):
+        if peer in backends.available():
+            held[f"{peer} float"] = backends.get(peer).compile(program)
+            if not quick:
+                held[f"{peer} int8"] = backends.get(peer).compile(codes[False])
+    return held
+
+
+def measured(name: str, *, quick: bool) -> tuple[common.Row, list[str]]:
+    """One row, and its line of the table."""
+    case = CASES[name]
+    x = np.random.default_rng(1).standard_normal((1, case[0], case[1], case[1]), np.float32)
+    held = contestants(case, x, quick=quick)
+    timings = latency.interleave(held, (x,), SECONDS)
+    times = {who: 1e3 * timings.latency(who).median_ms / LAYERS for who in held}
+    spread = 1e3 * timings.latency(OURS).spread_ms / LAYERS
+    peers = {who: t for who, t in times.items() if who not in FORMS}
+    row = common.row(name, "µs", times[OURS], peers, spread=spread)
+    channels, size, taps = case
+    row["gops"] = 2e-3 * (channels * taps * size) ** 2 / times[OURS]
+    row["ours_in"] = {who: times[who] for who in FORMS}
+    cells = [f"{t:.1f}" for t in times.values()]
+    against = [f"**{times[INT8] / times[OURS]:.1f}**", f"{row['gops']:.0f}"]
+    return row, [name, *cells, *against]
+
+
+def main() -> None:
+    """Measure every shape, print and write the table."""
+    args = common.parser("binary", __doc__ or "").parse_args()
+    rows, lines = [], []
+    for name in QUICK if args.quick else CASES:
+        row, line = measured(name, quick=args.quick)
+        rows.append(row)
+        lines.append(line)
+        print(" | ".join(line), flush=True)
+    columns = [f"{who}, µs" for who in (*FORMS, *rows[0]["peers"])]
+    heads = ["channels · size · filters", *columns, "our int8 ÷ binary", "GOP/s, binary"]
+    common.publish("binary", args, rows, common.markdown(heads, lines), summed_up=False)
+
+
+if __name__ == "__main__":
+    common.run(main)
