@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from lighten.emit import F32, I8, I32, ISAS, POINTER, Function, Isa, Type, build, vector
-from lighten.emit.bits import BITS, MOST, Counter, has_counts, not_below, widest, with_counts
+from lighten.emit.bits import (
+    BITS,
+    MOST,
+    Counter,
+    has_counts,
+    not_below,
+    together,
+    widest,
+    with_counts,
+)
 from lighten.emit.integers import with_dot
 from lighten.emit.isa import VARIABLE
 from tests.test_emit import HERE
@@ -70,7 +79,7 @@ def test_a_counter_adds_as_often_as_it_says(isa: str) -> None:
 def test_signs_are_bits_the_first_lane_the_lowest(isa: Isa) -> None:
     x = RNG.choice(np.array([-1, -0.0, 0.0, 2, np.nan], np.float32), isa.lanes)
     f = Function("run", {"x": POINTER, "y": POINTER}, isa)
-    f.store(not_below(f, f.load(f["x"], f.lane)), f["y"])
+    f.store(together(f, [not_below(f, f.load(f["x"], f.lane))]), f["y"])
     y = np.zeros(1, np.int64)
     call(f, x, y)
     assert y[0] == sum(int(not one < 0) << lane for lane, one in enumerate(x))

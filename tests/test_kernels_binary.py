@@ -11,7 +11,7 @@ import pytest
 
 from lighten.emit import ISAS, Isa, bits, build, integers
 from lighten.formats.binary import packed
-from lighten.kernels import binary, share, signs
+from lighten.kernels import binary, binary_layer, share, signs
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window
 from lighten.program.reference.elementwise import FUNCTIONS
@@ -26,11 +26,11 @@ SETS = {
     for isa in (ISAS[name], bits.with_counts(integers.with_dot(ISAS[name])))
 }
 KINDS = (
-    binary.Kind(),
-    binary.Kind(),
-    binary.Kind(2),
-    binary.Kind(3),
-    binary.Kind(1, masked=True),
+    binary_layer.Kind(),
+    binary_layer.Kind(),
+    binary_layer.Kind(2),
+    binary_layer.Kind(3),
+    binary_layer.Kind(1, masked=True),
 )
 QUICK, MANY = 12, 400
 
@@ -49,7 +49,7 @@ def words(layout: Blocked, x: np.ndarray) -> np.ndarray:
     return found
 
 
-def drawn(rng: random.Random, isa: Isa) -> tuple[binary.Layer, int, int]:
+def drawn(rng: random.Random, isa: Isa) -> tuple[binary_layer.Layer, int, int]:
     """Any layer with all that may be around it; its channels and filters."""
     kind, channels, filters = rng.choice(KINDS), rng.randint(1, 400), rng.randint(1, 90)
     taps = rng.choice([(1, 1), (3, 3), (3, 3), (5, 5), (2, 3), (1, 7)])
@@ -60,27 +60,29 @@ def drawn(rng: random.Random, isa: Isa) -> tuple[binary.Layer, int, int]:
     rows, columns = sliding.extent
     height, width = rows + rng.randint(0, 8), columns + rng.randint(0, 12)
     down, along = sliding.results(height, width)
-    source = binary.layout(channels, height, width).with_halo(sliding.halo(height, width))
+    source = binary_layer.layout(channels, height, width).with_halo(sliding.halo(height, width))
     packs = rng.random() < 0.4
     target = Blocked(filters, down, along, isa.lanes)
     made = None
     if packs:
-        made = binary.layout(filters, down, along).with_halo(_frame(rng))
+        made = binary_layer.layout(filters, down, along).with_halo(_frame(rng))
         target = Blocked(32 * made.channels, down, along, isa.lanes)
     bare = packs and filters % 32 > 0
     active = "" if bare else rng.choice(["", "relu", "neg"])
     added = target.with_halo(_frame(rng)) if rng.random() < 0.4 and not bare else None
     target = target if packs else target.with_halo(_frame(rng))
     conv = Conv(source, target, sliding, 1, active, added)
-    options = binary.schedules(conv, isa, kind, packs)
-    return binary.Layer(conv, rng.choice(options), made), channels, filters
+    options = binary_layer.schedules(conv, isa, kind, packs)
+    return binary_layer.Layer(conv, rng.choice(options), made), channels, filters
 
 
 def _frame(rng: random.Random) -> Halo:
     return Halo() if rng.random() < 0.5 else Halo(*(rng.randint(0, 2) for _ in range(4)))
 
 
-def given(layer: binary.Layer, channels: int, filters: int, seed: int) -> dict[str, np.ndarray]:
+def given(
+    layer: binary_layer.Layer, channels: int, filters: int, seed: int
+) -> dict[str, np.ndarray]:
     """Numbers whose sums are exact in float32."""
     rng, conv, kind = np.random.default_rng(seed), layer.conv, layer.schedule.kind
     w = rng.integers(0, 2, (filters, channels, *conv.window.kernel, kind.planes)) * 2 - 1
@@ -95,14 +97,14 @@ def given(layer: binary.Layer, channels: int, filters: int, seed: int) -> dict[s
     }
 
 
-def exact(layer: binary.Layer, numbers: dict[str, np.ndarray]) -> np.ndarray:
+def exact(layer: binary_layer.Layer, numbers: dict[str, np.ndarray]) -> np.ndarray:
     w, filters = numbers["w"], len(numbers["w"])
     y = binary.reference(layer, 2.0 * numbers["x"] - 1, w, numbers["scale"], numbers["shift"])
     y = y + numbers["r"][:, :filters] if layer.conv.residual else y
     return np.asarray(FUNCTIONS[layer.conv.activation](y) if layer.conv.activation else y)
 
 
-def run(layer: binary.Layer, isa: Isa, numbers: dict[str, np.ndarray]) -> np.ndarray:
+def run(layer: binary_layer.Layer, isa: Isa, numbers: dict[str, np.ndarray]) -> np.ndarray:
     """What lies in memory afterwards; several threads do it together."""
     conv = layer.conv
     target = layer.signs or conv.target
@@ -110,8 +112,8 @@ def run(layer: binary.Layer, isa: Isa, numbers: dict[str, np.ndarray]) -> np.nda
     r = numbers["r"].astype(np.float32)
     arrays = (
         words(conv.source, numbers["x"]),
-        binary.pack(numbers["w"], layer, isa),
-        binary.pack_ends(numbers["w"], numbers["scale"], numbers["shift"], layer, isa),
+        binary_layer.pack(numbers["w"], layer, isa),
+        binary_layer.pack_ends(numbers["w"], numbers["scale"], numbers["shift"], layer, isa),
         conv.residual.pack(r) if conv.residual else np.zeros(1, np.float32),
         np.zeros((2, *target.shape), kind),
     )
@@ -155,7 +157,7 @@ def test_packing_is_a_comparison(channels: int, scaled: bool, isa: str) -> None:
     scale = (rng.integers(-8, 9, channels) / 4).astype(np.float32)
     shift = (rng.integers(-8, 9, channels) / 16).astype(np.float32)
     source = Blocked(channels, 3, 5, chosen.lanes, Halo(1, 0, 2, 1))
-    target = binary.layout(channels, 3, 5).with_halo(Halo(0, 1, 1, 0))
+    target = binary_layer.layout(channels, 3, 5).with_halo(Halo(0, 1, 1, 0))
     held = source.pack(x)
     beyond = np.full_like(held, np.nan)
     beyond.reshape(2, -1)[...] = np.where(held.reshape(2, -1) == 0, -7.0, held.reshape(2, -1))
@@ -178,14 +180,14 @@ def test_ternary_and_planes_take_the_words_they_should() -> None:
     isa = ISAS[HERE[0]]
     sizes = {}
     for kind in dict.fromkeys(KINDS):
-        conv = Conv(binary.layout(64, 8, 8), Blocked(64, 8, 8, isa.lanes), Window((1, 1)))
-        layer = binary.Layer(conv, binary.schedules(conv, isa, kind)[0])
+        conv = Conv(binary_layer.layout(64, 8, 8), Blocked(64, 8, 8, isa.lanes), Window((1, 1)))
+        layer = binary_layer.Layer(conv, binary_layer.schedules(conv, isa, kind)[0])
         w = np.ones((64, 64, 1, 1, kind.planes), np.int8)
-        sizes[kind] = binary.pack(w, layer, isa).nbytes
+        sizes[kind] = binary_layer.pack(w, layer, isa).nbytes
     one = 64 * 64 // 8
     assert sizes == {
-        binary.Kind(): one,
-        binary.Kind(2): 2 * one,
-        binary.Kind(3): 3 * one,
-        binary.Kind(1, masked=True): 2 * one,
+        binary_layer.Kind(): one,
+        binary_layer.Kind(2): 2 * one,
+        binary_layer.Kind(3): 3 * one,
+        binary_layer.Kind(1, masked=True): 2 * one,
     }

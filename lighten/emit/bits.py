@@ -21,7 +21,7 @@ from lighten.emit.function import Function
 from lighten.emit.integers import Row, cast, dot, instructions
 from lighten.emit.isa import VARIABLE, Isa, features
 from lighten.emit.lanes import compare
-from lighten.emit.types import I8, I32, Type, vector
+from lighten.emit.types import I1, I8, I32, Type, vector
 from lighten.emit.value import Tile, Value
 
 FEATURE = "avx512vpopcntdq"
@@ -64,10 +64,22 @@ def count(f: Function, value: Value) -> Value:
 
 
 def not_below(f: Function, x: Value) -> Value:
-    """One bit for each float, 1 where it is not below zero: a number of as many bits as lanes."""
-    kind = Type("int", x.type.lanes)
-    below = compare(f, "uge", x, f.zero(x.type))
-    return f.instruction(f"bitcast {below.type.text} {below.name} to {kind.text}", kind)
+    """Whether each float is not below zero."""
+    return compare(f, "uge", x, f.zero(x.type))
+
+
+def at_most(f: Function, x: Value, bound: Value) -> Value:
+    """Whether each whole number is at most the other."""
+    text = f"icmp sle {x.type.text} {x.name}, {bound.name}"
+    return f.instruction(text, vector(I1, x.type.lanes))
+
+
+def together(f: Function, found: Tile) -> Value:
+    """Conditions of one or two registers as one number, the first lane the lowest bit."""
+    held = found[0]
+    if len(found) > 1:
+        held = f.permute(held, range(2 * held.type.lanes), found[1])
+    return cast(f, held, Type("int", held.type.lanes))
 
 
 class Counter:

@@ -17,7 +17,7 @@ from lighten.engine.choose import Choice
 from lighten.engine.images import image
 from lighten.formats.binary import WORD
 from lighten.formats.integer import FLOAT32
-from lighten.kernels import binary
+from lighten.kernels import binary, binary_layer
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked
 from lighten.kernels.shapes import Conv, Window, window
@@ -145,11 +145,11 @@ def _choices(program: Program, isa: Isa) -> Iterator[tuple[str, Choice]]:
             continue
         conv, packs = _conv(program, op, isa), signed(program.values[op.output])
         held = factors(op, program)
-        kind = binary.Kind(held.weight.shape[-1], held.masked)
-        options = binary.schedules(conv, isa, kind, packs)
-        best = min(options, key=lambda schedule: binary.cycles(conv, schedule, isa))
-        found = binary.halo(conv, best)
-        yield op.name, Choice(conv, binary, best, found, binary.cycles(conv, best, isa))
+        kind = binary_layer.Kind(held.weight.shape[-1], held.masked)
+        options = binary_layer.schedules(conv, isa, kind, packs)
+        best = min(options, key=lambda schedule: binary_layer.cycles(conv, schedule, isa))
+        found = binary_layer.halo(conv, best)
+        yield op.name, Choice(conv, binary, best, found, binary_layer.cycles(conv, best, isa))
 
 
 def _conv(program: Program, op: Op, isa: Isa) -> Conv:
@@ -162,4 +162,4 @@ def _conv(program: Program, op: Op, isa: Isa) -> Conv:
     if signed(program.values[op.output]):  # whole words of filters
         channels += -channels % WORD
     target = Blocked(channels, *y[1:], isa.lanes)
-    return Conv(binary.layout(*x), target, sliding, 1, op.get("activation", ""))
+    return Conv(binary_layer.layout(*x), target, sliding, 1, op.get("activation", ""))

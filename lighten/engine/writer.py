@@ -16,7 +16,7 @@ import numpy as np
 from lighten.engine.codes import THIN, thin
 from lighten.engine.images import image, plain
 from lighten.engine.steps import Array, Emit, Interpreted, Plan, Step, View
-from lighten.kernels import binary, elementwise, moves
+from lighten.kernels import binary_layer, elementwise, moves
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.strided import Strided, rows
 from lighten.program.integers import coded, zero_of
@@ -154,7 +154,7 @@ class Writer:
 
     def _new(self, name: str) -> Blocked:
         if signed(self.plan.program.values[name]):
-            return binary.layout(*self.size(name)).with_halo(self.halos.get(name, Halo()))
+            return binary_layer.layout(*self.size(name)).with_halo(self.halos.get(name, Halo()))
         lanes = THIN if self.is_thin(name) else self.plan.isa.lanes
         return Blocked(*self.size(name), lanes, self.halos.get(name, Halo()), self._size(name))
 

@@ -9,7 +9,7 @@ from functools import partial
 from lighten.engine.choose import settled
 from lighten.engine.writer import Writer
 from lighten.formats.binary import WORD
-from lighten.kernels import binary, signs
+from lighten.kernels import binary, binary_layer, signs
 from lighten.kernels.layout import Blocked
 from lighten.program.ir import Op
 from lighten.program.signs import factors, signed
@@ -27,7 +27,7 @@ def _layer(w: Writer, op: Op) -> bool:
     if packs is not None and ragged and (added is not None or conv.activation):
         return _apart(w, op, packs)
     target = conv.target if packs is not None else made
-    layer = binary.Layer(settled(conv, source, target, added), choice.schedule, packs)
+    layer = binary_layer.Layer(settled(conv, source, target, added), choice.schedule, packs)
     _call(w, op, layer, op.output)
     return True
 
@@ -42,17 +42,17 @@ def _apart(w: Writer, op: Op, packed: Blocked) -> bool:
     conv = replace(choice.conv, activation=op.get("activation", ""))
     conv = settled(conv, w.plan.layouts[op.inputs[0]], target, added)
     kind, isa = choice.schedule.kind, w.plan.isa
-    options = binary.schedules(conv, isa, kind)
-    best = min(options, key=lambda schedule: binary.cycles(conv, schedule, isa))
-    _call(w, op, binary.Layer(conv, best), floats)
+    options = binary_layer.schedules(conv, isa, kind)
+    best = min(options, key=lambda schedule: binary_layer.cycles(conv, schedule, isa))
+    _call(w, op, binary_layer.Layer(conv, best), floats)
     _pack(w, op.name, signs.Packing(target, packed), (floats, "", op.output))
     return True
 
 
-def _call(w: Writer, op: Op, layer: binary.Layer, target: str) -> None:
+def _call(w: Writer, op: Op, layer: binary_layer.Layer, target: str) -> None:
     held, isa, residual = factors(op, w.plan.program), w.plan.isa, op.get("residual")
-    weight = w.packed(f"{op.name} weight", binary.pack(held.weight, layer, isa))
-    ends = binary.pack_ends(held.weight, held.scale, held.shift, layer, isa)
+    weight = w.packed(f"{op.name} weight", binary_layer.pack(held.weight, layer, isa))
+    ends = binary_layer.pack_ends(held.weight, held.scale, held.shift, layer, isa)
     b = w.packed(f"{op.name} bias", ends)
     emit = partial(binary.emit, layer=layer, isa=isa)
     places = (op.inputs[0], weight, b, w.place(residual) if residual else b, target)

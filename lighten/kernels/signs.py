@@ -96,10 +96,7 @@ def _signs(f: Function, op: Packing, x: Value, register: Index, channels: int = 
             width = f.lane.bytes * op.source.blocks
             number = f.fma(number, f.load(at, f.lane), f.load(at, f.lane, width))
         found.append(number)
-    numbers = found[0]
-    if len(found) > 1:
-        numbers = f.permute(numbers, range(2 * lanes), found[1])
-    return bits.not_below(f, numbers)
+    return bits.together(f, [bits.not_below(f, number) for number in found])
 
 
 def reference(x: Array, scale: Array, shift: Array) -> Array:
