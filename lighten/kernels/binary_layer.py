@@ -88,7 +88,8 @@ def layout(channels: int, height: int, width: int) -> Blocked:
 def schedules(conv: Conv, isa: Isa, kind: Kind, packs: bool = False) -> list[Schedule]:
     """Register blocks that fit; whole bytes of signs where results are packed."""
     conv, found = direct.flat(conv), []
-    spare = SPARE if instructions.has_counts(isa) else 2 * SPARE
+    # where bytes are counted, each sum is a register of bytes and one of words
+    each = 1 if instructions.has_counts(isa) else 2
     height, width = conv.target.height, conv.target.width
     for filters in direct.FILTERS:
         blocks = filters * kind.planes
@@ -96,7 +97,8 @@ def schedules(conv: Conv, isa: Isa, kind: Kind, packs: bool = False) -> list[Sch
             continue
         if packs and filters * isa.lanes % 8:
             continue
-        most = max(1, (isa.registers - blocks * kind.words - spare) // blocks)
+        free = isa.registers - blocks * kind.words - each * SPARE
+        most = max(1, free // (each * blocks))
         found.append(Schedule(blocks, even(width, most), 1, kind))
         high = even(height, max(1, most // width))
         if high > 1 and width <= most:
