@@ -108,6 +108,7 @@ def explain(
     """Op by op: the kernel that runs it in our engine, milliseconds, how fast that is."""
     from lighten.backends.native import Native
     from lighten.engine import ceiling, tuning
+    from lighten.engine.codes import has_codes
     from lighten.engine.explain import error
     from lighten.engine.explain import explain as told
 
@@ -125,6 +126,7 @@ def explain(
         "planned": len(run.program.ops),
         "arena": run.arena_bytes(batch),
         "ceiling_gflops": ceiling.gflops(run.plan.isa),
+        "ceiling_int8": ceiling.gops(run.plan.isa) if has_codes(run.program) else None,
         "error": error(run, subject.program, inputs),
         "tolerance": tuning.tolerance(run.plan.isa),
         "ops": [asdict(op) for op in told(run, inputs)],
@@ -153,10 +155,10 @@ def tune(
     program: Program, seconds: float, progress: Progress = silent, bf16: bool = False
 ) -> tuple[int, int]:
     """Time kernels for a program's convolutions: how many were timed, how many are left."""
-    from lighten.emit import bfloat16
     from lighten.engine import tuning
+    from lighten.engine.plan import instructions
 
-    isa = bfloat16.instructions(bf16)
+    isa = instructions(program, bf16)
     timed = tuning.tune(program, isa, seconds, progress)
     return timed, len(list(tuning.unknown(program, isa)))
 

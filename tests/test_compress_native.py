@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 import lighten
-from lighten import api, backends
+from lighten import api, backends, store
 from lighten.backends import native
 from lighten.core.budget import Budget
 from lighten.core.recipe import Edit, Recipe
 from lighten.engine import tuning
-from lighten.errors import InputError, RecipeError
+from lighten.engine.codes import has_codes
+from lighten.errors import InputError
+from lighten.formats import INT8_WEIGHT
 from lighten.network import lower
 from lighten.search import predict, stages
 from tests import small
@@ -39,14 +41,10 @@ def test_the_road_goes_to_its_end(run: api.Result) -> None:
     assert run.summary["after"]["quality"] > 80
 
 
-def test_no_int8_is_offered_and_the_report_says_why(run: api.Result) -> None:
-    assert not run.recipe.by("quantize")
-    lines = (run.folder / "trials.jsonl").read_text().splitlines()
-    edits = [e for line in lines for e in json.loads(line)["value"]["recipe"]["edits"]]
-    assert edits and "quantize" not in {edit["technique"] for edit in edits}
+def test_int8_is_offered(run: api.Result) -> None:
     for row in json.loads((run.folder / "layers.json").read_text()):
         reasons = {e["technique"]: e.get("reason") for e in row["why"]}
-        assert reasons["quantize"] == "the backend does not run it"
+        assert reasons["quantize"] != "the backend does not run it"
 
 
 def test_what_ships_also_runs_without_torch(run: api.Result) -> None:
@@ -66,11 +64,12 @@ def test_its_profile_tells_where_the_time_goes(run: api.Result) -> None:
     assert parts == pytest.approx(after["total_ms"]) and after["total_ms"] > 0
 
 
-def test_a_recipe_with_int8_is_refused(tmp_path: Path) -> None:
+def test_a_recipe_with_int8_ships_codes(tmp_path: Path) -> None:
     recipe = Recipe((Edit.of("quantize", "0", bits=8),))
     options = api.Options(backend="native", epochs=0.1, out=tmp_path / "run")
-    with pytest.raises(RecipeError, match=r"native cannot run .* It runs no int8 yet"):
-        api.replay(small.trained(), small.digits(), recipe, options)
+    found = api.replay(small.trained(), small.digits(), recipe, options)
+    kept = store.load(found.folder / "model.lighten")
+    assert has_codes(kept) and kept.arrays[kept.op("0").inputs[1]].format == INT8_WEIGHT
 
 
 class Bench:
@@ -78,6 +77,7 @@ class Bench:
 
     def __init__(self, program: Any) -> None:
         self.original, self.options, self.inputs = program, api.Options(), ()
+        self.backend = backends.get("onnxruntime")
         self.graph = api.trace(small.untrained(), torch.zeros(2, 1, 8, 8))
 
     def program(self, module: nn.Module, recipe: Recipe) -> Any:
@@ -131,9 +131,16 @@ def test_measurements_are_kept_for_the_code_that_was_measured(
     assert native.code_digest(program) != first
 
 
-def test_int8_is_offered_where_the_backend_runs_it() -> None:
+def unlike(program: Any) -> list[str]:
+    """What a backend without int8 says."""
+    return ["0"] if has_codes(program) else []
+
+
+def test_int8_is_offered_where_the_backend_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(None)
     bench.backend = backends.get("onnxruntime")  # type: ignore[attr-defined]
     assert len(predict.eight(bench)) == 4  # type: ignore[arg-type]
     bench.backend = backends.get("native")  # type: ignore[attr-defined]
+    assert len(predict.eight(bench)) == 4  # type: ignore[arg-type]
+    monkeypatch.setattr(bench.backend, "missing", unlike)
     assert predict.eight(bench) == ()  # type: ignore[arg-type]

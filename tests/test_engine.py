@@ -19,7 +19,7 @@ from lighten.engine.memory import offsets
 from lighten.engine.plan import plan
 from lighten.engine.steps import Step
 from lighten.errors import InputError, UnsupportedOps
-from lighten.formats import UINT8
+from lighten.formats import Integer
 from lighten.network import lower
 from lighten.program import Builder, Program, interpret
 from lighten.program.ir import Value
@@ -28,6 +28,7 @@ from tests.random_programs import SHAPES, STEPS, random_program, weight
 from tests.test_emit import HERE
 from tests.test_lower import lively
 
+FOUR = Integer(4)
 BOUND = 1e-4  # max |y − y64| / max |y64|
 QUICK = ("lenet5", "resnet20", "mobilenet_v3", "squeezenet", "unet", "espcn", "sensor_cnn")
 # every op of these has a kernel
@@ -209,10 +210,10 @@ def _small() -> tuple[Any, Any]:
 def test_what_it_cannot_run_is_named() -> None:
     b = Builder()
     program = b.finish(b.op("unary", b.input("x", (4,)), function="relu"))
-    rounded = Value((4,), UINT8, UINT8.span(0, 1))
+    rounded = Value((4,), FOUR, FOUR.span(0, 1))
     program = program.changed(values={**program.values, program.outputs[0]: rounded})
     assert Native().missing(program) == [program.ops[0].name]
-    with pytest.raises(UnsupportedOps, match="runs no int8 yet"):
+    with pytest.raises(UnsupportedOps, match="runs unsigned 8-bit activations"):
         backends.get("native").compile(program)
     with pytest.raises(InputError, match="one thread or more, but got 0"):
         Native().compile(lower(*_small()), threads=0)
@@ -337,14 +338,14 @@ def test_lists_are_arrays_and_nothing_is_no_batch() -> None:
             network(wrong)
 
 
-def test_int8_is_refused_wherever_it_enters(tmp_path: Path) -> None:
+def test_four_bits_are_refused_wherever_they_enter(tmp_path: Path) -> None:
     program = built({"x": (4,)}, lambda b, x: b.op("unary", x, function="relu"))
-    rounded = Value((4,), UINT8, UINT8.span(0, 1))
+    rounded = Value((4,), FOUR, FOUR.span(0, 1))
     program = program.changed(values={**program.values, "x": rounded})
     assert Native().missing(program) == ["x"]
-    store.save(program, tmp_path / "eight.lighten")
-    with pytest.raises(UnsupportedOps, match="runs no int8 yet"):
-        lighten.load(tmp_path / "eight.lighten")
+    store.save(program, tmp_path / "four.lighten")
+    with pytest.raises(UnsupportedOps, match="runs unsigned 8-bit activations"):
+        lighten.load(tmp_path / "four.lighten")
 
 
 def test_a_profile_names_the_ops() -> None:

@@ -40,6 +40,7 @@ class Eager:
     """
 
     name = "eager"
+    joins = False
 
     def missing(self, program: Program) -> Sequence[str]:
         """The ops it cannot run, each with what about it."""

@@ -40,6 +40,7 @@ class Native:
     """
 
     name = "native"
+    joins = True
 
     def __init__(self, bf16: bool = False) -> None:
         self.bf16 = bf16

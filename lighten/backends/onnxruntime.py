@@ -106,6 +106,7 @@ class OnnxRuntime:
     """onnxruntime, CPU execution provider."""
 
     name = "onnxruntime"
+    joins = False
 
     def missing(self, program: Any) -> tuple[str, ...]:
         """Ops that have no ONNX form, by name."""

@@ -159,6 +159,7 @@ class OpenVino:
     """OpenVINO, CPU device, fp32 as fp32."""
 
     name = "openvino"
+    joins = False
 
     def missing(self, program: Any) -> tuple[str, ...]:
         """Ops that have no ONNX form, by name."""

@@ -78,6 +78,7 @@ class TorchCompile:
     """torch.compile of what the eager backend runs."""
 
     name = "torch.compile"
+    joins = False
 
     def missing(self, program: Program) -> Sequence[str]:
         """The ops that the eager backend cannot run."""

@@ -120,6 +120,7 @@ def explain(
             row["kernel"],
             row["schedule"],
             row["layout"].partition(" ")[0],
+            row["format"],
             f"{row['milliseconds']:.4f}",
             f"{row['gflops']:.0f}" if row["gflops"] else "",
             f"{100 * row['ceiling']:.0f} %" if row["gflops"] else "",
@@ -130,7 +131,7 @@ def explain(
     ]
     title = f"{model}: {found['milliseconds']:.3f} ms, batch {batch}, {found['isa']}"
     title += f", {threads} threads" if threads > 1 else ""
-    what, how = ("op", "kernel", "schedule", "layout"), ("ms", "GFLOP/s", "of ceiling")
+    what, how = ("op", "kernel", "schedule", "layout", "format"), ("ms", "GOP/s", "of ceiling")
     show.table(title, (*what, *how, "error", "next best"), cells)
     if tried:
         show.table("What was timed", ("op", "kernel", "ms", "error", ""), _tried(found))
@@ -138,9 +139,16 @@ def explain(
         f"{found['interpreted']} of {found['planned']} ops are run by the reference interpreter; "
         f"the arena takes {found['arena'] / 1e6:.2f} MB.\n"
         f"The ceiling is {found['ceiling_gflops']:.0f} GFLOP/s: multiply-adds of one core between "
-        f"registers.\nEnd to end the outputs are within {found['error']:.0e} of those in float64."
+        f"registers{_of_codes(found)}.\n"
+        f"End to end the outputs are within {found['error']:.0e} of those in float64."
     )
     show.save(json, found)
+
+
+def _of_codes(found: dict[str, Any]) -> str:
+    """The ceiling of codes, where there are any."""
+    most = found["ceiling_int8"]
+    return f", {most:.0f} GOP/s in int8" if most else ""
 
 
 def _tried(found: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -82,10 +82,13 @@ class Backend(Protocol):
     """Something that runs Programs.
 
     `missing` names the ops it cannot run. `load` takes the bytes of an ONNX model, the file that
-    ships; where a backend runs files, `compile(program)` is `load(to_onnx(program))`.
+    ships; where a backend runs files, `compile(program)` is `load(to_onnx(program))`. One that
+    `joins` computes additions and functions of a layer's sums before it rounds them to int8
+    (`program.flow`).
     """
 
     name: str
+    joins: bool
 
     def missing(self, program: Any) -> Sequence[str]: ...
     def compile(self, program: Any, threads: int = 1) -> Executable: ...

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from lighten.emit.function import Function
-from lighten.emit.isa import VARIABLE, Isa, features, host
+from lighten.emit.isa import ISAS, VARIABLE, Isa, features, host
 from lighten.emit.types import F32, I8, I32, Type, vector
 from lighten.emit.value import Value
 
@@ -46,6 +46,11 @@ def with_dot(isa: Isa) -> Isa:
 def has_dot(isa: Isa) -> bool:
     """Whether it was made by `with_dot`."""
     return VNNI in isa.name
+
+
+def without_dot(isa: Isa) -> Isa:
+    """What `with_dot` was given."""
+    return ISAS[isa.name.removesuffix(VNNI)] if has_dot(isa) else isa
 
 
 def instructions() -> Isa:

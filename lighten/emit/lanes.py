@@ -18,7 +18,8 @@ def load_first(
     rest = (fill or f.zero(kind)).name
     name, mask = f"@llvm.masked.load.{kind.suffix}.p0", vector(I1, kind.lanes).text
     f.declarations.add(f"declare {kind.text} {name}(ptr, i32, {mask}, {kind.text})")
-    given = f"ptr {pointer.name}, i32 4, {mask} {_first(kind.lanes, count)}, {kind.text} {rest}"
+    align = f"i32 {kind.element.bytes}"
+    given = f"ptr {pointer.name}, {align}, {mask} {_first(kind.lanes, count)}, {kind.text} {rest}"
     return f.instruction(f"call {kind.text} {name}({given})", kind)
 
 
@@ -30,7 +31,7 @@ def store_first(f: Function, value: Value, pointer: Value, count: int) -> None:
         return
     name, mask = f"@llvm.masked.store.{kind.suffix}.p0", vector(I1, kind.lanes).text
     f.declarations.add(f"declare void {name}({kind.text}, ptr, i32, {mask})")
-    given = f"{kind.text} {value.name}, ptr {pointer.name}, i32 4"
+    given = f"{kind.text} {value.name}, ptr {pointer.name}, i32 {kind.element.bytes}"
     f.statement(f"call void {name}({given}, {mask} {_first(kind.lanes, count)})")
 
 

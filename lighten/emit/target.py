@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from lighten.emit.build import in_order
+from lighten.emit.integers import FEATURES, VNNI, instructions
 from lighten.emit.isa import BASELINE, ISAS, Isa, host
 from lighten.errors import InputError
 
@@ -24,6 +25,8 @@ CPUS: Mapping[str, str] = {
     **dict.fromkeys(("cortex-a53", "cortex-a72", "cortex-a76", "apple-m1"), "neon"),
     **dict.fromkeys(("neoverse-n1", "neoverse-v1", "neoverse-n2"), "neon"),
 }
+# those that have the dot product of codes
+DOTS = ("cascadelake", "icelake-server", "sapphirerapids", "znver4", "znver5")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,13 @@ class Target:
 
     isa: Isa
     triple: str
+
+    def for_codes(self) -> Target:
+        """The same, with the dot product of codes where the processor is known to have it."""
+        if self.isa.cpu in DOTS:
+            needs = (*self.isa.needs, FEATURES[self.isa.name])
+            return replace(self, isa=replace(self.isa, name=self.isa.name + VNNI, needs=needs))
+        return replace(self, isa=instructions()) if self == target() else self
 
 
 def target(name: str = "") -> Target:

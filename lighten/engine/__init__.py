@@ -5,6 +5,7 @@ writer      the hand that writes: places of values, calls of kernels. `writers` 
             `writers_images`, `_rows`, `_moves`, `_volumes`: a function per kind
 heads       attention found in the several ops that spell it
 choose      which kernel computes each convolution: the least predicted time
+codes       quantized programs: casts around what has no kernel of codes; `writers_codes`
 pairs       what the engine's kernels join: residuals, activations
 rounded     values beside themselves in pairs of bfloat16, where that was asked for
 memory      an arena in which values that never live together share bytes

@@ -4,6 +4,9 @@
     each sum waits for its own last product alone, and there are more of them than are in flight
 
 reference: for _ in range(rounds): s = s · a + b, for every sum
+
+Of codes, each step is a dot product of four instead, whose second factor is the next sum: what
+does not change would be computed once.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import time
 
 import numpy as np
 
-from lighten.emit import I64, POINTER, Function, Isa, Tile, Value, build
+from lighten.emit import I32, I64, POINTER, Function, Isa, Tile, Value, build, integers, vector
 
 SPARE = 4  # registers that hold no sum
 ROUNDS, BURSTS = 100_000, 10
@@ -23,23 +26,37 @@ ROUNDS, BURSTS = 100_000, 10
 @functools.cache
 def gflops(isa: Isa) -> float:
     """Billions of additions and multiplications a second of one core; the best of some bursts."""
-    call = build([emit("ceiling", isa)]).function("ceiling", ctypes.c_void_p, ctypes.c_int64)
+    return 2e-9 * isa.lanes / _seconds(emit("ceiling", isa), isa)
+
+
+@functools.cache
+def gops(isa: Isa) -> float:
+    """Billions of additions and multiplications of codes a second of one core."""
+    return 8e-9 * isa.lanes / _seconds(emit("ceiling", isa, codes=True), isa)
+
+
+def _seconds(f: Function, isa: Isa) -> float:
+    """Of one step of one sum; the best of some bursts."""
+    call = build([f]).function("ceiling", ctypes.c_void_p, ctypes.c_int64)
     y = np.zeros(isa.registers * isa.lanes, np.float32)
     taken = []
     for _ in range(BURSTS):
         begun = time.perf_counter()
         call(y.ctypes.data, ROUNDS)
         taken.append(time.perf_counter() - begun)
-    return 2e-9 * ROUNDS * (isa.registers - SPARE) * isa.lanes / min(taken)
+    return min(taken) / ROUNDS / (isa.registers - SPARE)
 
 
-def emit(name: str, isa: Isa) -> Function:
-    """The kernel `name(y, rounds)`; the sums go to y."""
+def emit(name: str, isa: Isa, codes: bool = False) -> Function:
+    """The kernel `name(y, rounds)`, over floats or over `codes`; the sums go to y."""
     f = Function(name, {"y": POINTER, "n": I64}, isa)
-    a, b = (f.constant(number, f.lane) for number in (0.5, 1.0))
-    sums = [f.constant(i, f.lane) for i in range(isa.registers - SPARE)]
+    kind = vector(I32, isa.lanes) if codes else f.lane
+    a, b = (f.constant(number, kind) for number in ((3, 1) if codes else (0.5, 1.0)))
+    sums = [f.constant(i, kind) for i in range(isa.registers - SPARE)]
 
     def step(_: Value, tile: Tile) -> Tile:
+        if codes:
+            return [integers.dot(f, s, a, tile[i - 1]) for i, s in enumerate(tile)]
         return [f.fma(s, a, b) for s in tile]
 
     for i, s in enumerate(f.loop(0, f["n"], step, sums)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +19,7 @@ from lighten.kernels import (
     direct_pairs,
     fft,
     grouped,
+    grouped_codes,
     indirect,
     permuted,
     split,
@@ -45,7 +45,7 @@ KERNELS: Sequence[Any] = (
     *(depthwise, permuted, grouped, split, direct, indirect, direct_pairs),
     *(winograd, winograd_line, fft, strassen),
 )
-CODES: Sequence[Any] = (depthwise_codes, direct_codes)  # over codes
+CODES: Sequence[Any] = (depthwise_codes, direct_codes, grouped_codes)  # over codes
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def asked(program: Program, isa: Isa, batch: int = 1) -> Iterator[tuple[Op, Conv
     samples come at a time.
     """
     framed = _framed(program)
-    remote = 4 * sum(math.prod(array.shape) for array in program.arrays.values()) > KEPT
+    remote = sum(array.codes.nbytes for array in program.arrays.values()) > KEPT
     for op in program.ops:
         if op.get("activation", "") not in FUNCTIONS:
             continue

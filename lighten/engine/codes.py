@@ -8,11 +8,14 @@ Ops between two casts see floats alone, and are planned as in any float network.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 
 from lighten.engine.images import image
 from lighten.formats.integer import FLOAT32
+from lighten.kernels import linear_codes
+from lighten.kernels.functions import FUNCTIONS
 from lighten.program import integers
 from lighten.program.integers import coded
 from lighten.program.ir import Op, Program, Value
@@ -53,7 +56,21 @@ def thin(program: Program, name: str) -> bool:
     if maker is None or maker.kind != "cast" or found is None or found[0] > THIN:
         return False
     readers = program.consumers()[name]
-    return all(op.kind == "conv" and integers.is_layer(op, program) for op in readers)
+    return all(
+        op.kind == "conv" and op["groups"] == 1 and integers.is_layer(op, program) for op in readers
+    )
+
+
+def rows_of_codes(program: Program) -> frozenset[str]:
+    """Names of the linear layers over rows of codes."""
+    found = set()
+    for op in program.ops:
+        if op.kind == "linear" and op.get("activation", "") in FUNCTIONS:
+            shape = program.values[op.inputs[0]].shape if op.inputs[0] in program.values else ()
+            rows = math.prod(shape[:-1]) if len(shape) > 1 else 0
+            if rows and linear_codes.accepts(rows, shape[-1]) and integers.is_layer(op, program):
+                found.add(op.name)
+    return frozenset(found)
 
 
 # ── casts ─────────────────────────────────────────────────────────────────────────────────────
@@ -82,7 +99,7 @@ def with_casts(program: Program, layers: Container[str]) -> Program:
 
 def stays(op: Op, program: Program, layers: Container[str]) -> bool:
     """Whether an op has a kernel of codes."""
-    named = [name for name in (*op.inputs, *op.outputs) if name in program.values]
+    named = list(flowing(op, program))
     codes = [name for name in named if coded(program.values[name])]
     if not codes:
         return True
@@ -158,7 +175,7 @@ class _Casts:
 
     def cast(self, source: str, target: str) -> None:
         """Add a cast."""
-        self.ops.append(Op("cast", target, (source,), (target,)))
+        self.ops.append(Op("cast", f"{target} (cast)", (source,), (target,)))
 
     def add(self, op: Op) -> None:
         """Add an op of codes."""

@@ -22,11 +22,12 @@ from lighten.program.ir import Program
 class Told:
     """One op: what runs it, in which schedule, milliseconds, and multiply-accumulates per sample.
 
-    `gflops` counts the multiply-adds of the sum itself, whatever the algorithm saves, and `ceiling`
-    is its share of what the cores in use can do: a Winograd convolution may exceed 1. `error` is
-    the kernel's measured one, `fastest` its milliseconds when it was timed alone, `chosen` its name
-    among `tried`, all that were timed for this convolution; none before `lighten tune`. `layout` is
-    how its result lies: in blocks of channels, or in rows.
+    `format` is what is multiplied, "int8" or "float32". `gflops` counts the multiply-adds of the
+    sum itself, whatever the algorithm saves, and `ceiling` is its share of what the cores in use
+    can do in that format: a Winograd convolution may exceed 1. `error` is the kernel's measured
+    one, `fastest` its milliseconds when it was timed alone, `chosen` its name among `tried`, all
+    that were timed for this convolution; none before `lighten tune`. `layout` is how its result
+    lies: in blocks of channels, or in rows.
     """
 
     op: str
@@ -41,6 +42,7 @@ class Told:
     fastest: float | None = None
     chosen: str = ""
     layout: str = ""
+    format: str = "float32"
 
 
 def explain(network: Network, inputs: Sequence[Array], runs: int = 50) -> list[Told]:
@@ -67,11 +69,14 @@ def _told(
     (count, threads), name = use, _op(step)
     milliseconds, macs = times.get(name, 0.0), _macs(plan.program, name)
     rate = 2e-6 * macs * count / milliseconds if milliseconds else 0.0
-    share = rate / (threads * ceiling.gflops(plan.isa))
+    codes = not isinstance(step, Interpreted) and step.kernel.endswith("_codes")
+    most = ceiling.gops(plan.isa) if codes else ceiling.gflops(plan.isa)
+    share = rate / (threads * most)
     if isinstance(step, Interpreted):
         return Told(name, "interpreted", "", milliseconds, macs, rate, share)
     told = Told(name, step.kernel, _schedule(step.key), milliseconds, macs, rate, share)
-    told = replace(told, layout=_layout(plan, step.arguments))
+    form = "int8" if codes else "float32"
+    told = replace(told, layout=_layout(plan, step.arguments), format=form)
     choice = plan.chosen.get(name)
     if choice is None:
         return told

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lighten.core.files import cache_dir, replacing
+from lighten.emit import integers
 from lighten.engine import tuning
 from lighten.engine.arena import Array
 from lighten.engine.choose import FEWEST
@@ -30,13 +31,14 @@ def keep(name: str, stamp: str, network: Network, begun: int) -> None:
     if not network.native:
         return
     isa, threads = network.plan.isa, network.threads
+    asked = integers.without_dot(isa)  # whoever looks for it has not read what it is made of
     with suppress(OSError, WriteError):
         records = digests(tuning.records(network.plan.chosen.values(), isa))
         if not _unchanged(begun):
             return
         weights = network.weights
         head = {
-            "made": made(stamp, isa, threads),
+            "made": made(stamp, asked, threads),
             "records": records,
             "object": network.library.name,
             "room": asdict(network.room),
@@ -46,13 +48,13 @@ def keep(name: str, stamp: str, network: Network, begun: int) -> None:
         }
         text = json.dumps(head).encode()
         front = MAGIC + FRONT.pack(len(text), hashlib.sha256(text).digest()) + text
-        with replacing(place(name, isa, threads)) as beside, beside.open("w+b") as file:
+        with replacing(place(name, asked, threads)) as beside, beside.open("w+b") as file:
             file.write(front.ljust(page(len(front)), b"\0"))
             file.write(weights.data)
             file.flush()
             if not _same(file, weights):
                 raise WriteError(f"{beside} does not hold what was written.")
-        _tidy(place(name, isa, threads).parent)
+        _tidy(place(name, asked, threads).parent)
 
 
 def _tidy(folder: Path) -> None:

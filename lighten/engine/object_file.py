@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from lighten.emit import Function
 from lighten.emit.function import module
 from lighten.emit.target import Target, emit_object
+from lighten.engine.codes import has_codes
 from lighten.engine.executable import Network
 from lighten.engine.memory import LINE
 from lighten.engine.plan import plan
@@ -42,6 +43,7 @@ def object_file(program: Program, name: str, target: Target) -> ObjectFile:
 
     UnsupportedOps names the ops that no kernel runs; they need the interpreter, which is Python.
     """
+    target = target.for_codes() if has_codes(program) else target
     name, made = identifier(name), plan(program, target.isa)
     if made.interpreted:
         hint = "An object file holds kernels alone; run it with lighten.load, or onnxruntime."

@@ -10,10 +10,18 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import replace
 
+from lighten.engine.codes import kept_apart
+from lighten.engine.heads import with_attention
 from lighten.kernels.functions import FUNCTIONS
+from lighten.program.fuse import fuse
 from lighten.program.ir import Op, Program, Value
 
 ACTIVE = ("conv", "linear", "affine", "binary")
+
+
+def joined(program: Program) -> Program:
+    """The program with its ops joined as far as the choice of kernels does not matter."""
+    return kept_apart(fuse(program), lambda p: with_attention(with_shuffles(with_activations(p))))
 
 
 def with_activations(program: Program) -> Program:

@@ -11,10 +11,16 @@ from functools import partial
 
 from lighten.emit import Isa, bfloat16, bits, integers
 from lighten.engine import choose, signs, tuning
-from lighten.engine.codes import has_codes, kept_apart, runs_in_codes, strange_values, with_casts
-from lighten.engine.heads import with_attention
+from lighten.engine.codes import (
+    has_codes,
+    kept_apart,
+    rows_of_codes,
+    runs_in_codes,
+    strange_values,
+    with_casts,
+)
 from lighten.engine.images import image
-from lighten.engine.pairs import with_activations, with_crops, with_residuals, with_shuffles
+from lighten.engine.pairs import joined, with_crops, with_residuals
 from lighten.engine.steps import Plan, Shapes
 from lighten.engine.writer import Writer
 from lighten.engine.writers import WRITERS
@@ -23,7 +29,6 @@ from lighten.engine.writers_rows import ROWS
 from lighten.engine.writers_signs import SIGNS
 from lighten.engine.writers_volumes import VOLUMES
 from lighten.errors import UnsupportedOps
-from lighten.program.fuse import fuse
 from lighten.program.ir import Op, Program
 from lighten.program.resized import resized
 from lighten.program.signs import has_signs
@@ -50,7 +55,7 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
     pick = partial(tuning.pick, tolerance=bound)
     chosen = choose.convolutions(program, isa, pick, batch) | signs.layers(program, isa)
     program = with_crops(kept_apart(program, lambda p: with_residuals(p, chosen)), chosen)
-    program = with_casts(program, choose.of_codes(chosen))
+    program = with_casts(program, choose.of_codes(chosen) | rows_of_codes(program))
     made = Plan(program, isa, whole, chosen, again, at)
     writer = Writer(made, choose.halos(program, chosen))
     for name in program.inputs:
@@ -66,16 +71,16 @@ def instructions(program: Program, bf16: bool = False) -> Isa:
     """What this machine runs a program with: the dot product of codes where there are any, counts
     of bits where there are signs, pairs of bfloat16 where they are allowed.
     """
-    if has_signs(program) and not bf16:
+    return widened(program, bfloat16.instructions(bf16))
+
+
+def widened(program: Program, isa: Isa) -> Isa:
+    """This machine's instruction set, with the dot product of codes where a program has any, and
+    with counts of bits where it has signs.
+    """
+    if has_signs(program):
         return bits.widest()
-    if has_codes(program) and not bf16:
-        return integers.instructions()
-    return bfloat16.instructions(bf16)
-
-
-def joined(program: Program) -> Program:
-    """The program with its ops joined as far as the choice of kernels does not matter."""
-    return kept_apart(fuse(program), lambda p: with_attention(with_shuffles(with_activations(p))))
+    return integers.instructions() if has_codes(program) else isa
 
 
 def _at(program: Program, isa: Isa, tolerance: float | None, shapes: Shapes) -> Plan:

@@ -24,11 +24,11 @@ from lighten.core.files import cache_dir, write_json
 from lighten.emit import Isa, bfloat16, build, features
 from lighten.engine import choose
 from lighten.engine.memory import aligned
-from lighten.engine.pairs import with_activations
+from lighten.engine.pairs import joined
 from lighten.errors import WriteError
-from lighten.kernels import costs, grouped, share
+from lighten.kernels import costs, grouped, requantize, share
 from lighten.kernels.shapes import Conv
-from lighten.program.fuse import fuse
+from lighten.program.integers import Ends, codes_of
 from lighten.program.ir import Program
 
 Array = np.ndarray[Any, Any]
@@ -73,9 +73,9 @@ def unknown(program: Program, isa: Isa) -> Iterator[Conv]:
     then those of many.
     """
     seen: set[Conv] = set()
-    joined = with_activations(fuse(program))
+    whole = joined(program)
     for batch in (1, choose.MANY):
-        for _, asked in choose.asked(joined, isa, batch):
+        for _, asked in choose.asked(whole, isa, batch):
             conv = plainly(asked)
             if conv not in seen and choose.candidates(conv, isa) and recall(conv, isa) is None:
                 seen.add(conv)
@@ -94,12 +94,13 @@ def tolerance(isa: Isa) -> float:
 
 @dataclass(frozen=True)
 class Noise:
-    """What the candidates for a convolution are run on: samples, weights, and the float64 sums of
-    the last sample, for as many filters as take little time.
+    """What the candidates for a convolution are run on: samples, weights, what lies where its bias
+    does, and the results for the last sample, for as many filters as take little time.
     """
 
     x: Array
     weight: Array
+    bias: Array
     exact: Array
 
     @classmethod
@@ -107,14 +108,38 @@ class Noise:
     def of(cls, conv: Conv) -> Noise:
         """Seeded; kept for the next candidate."""
         rng, source = np.random.default_rng(0), conv.source
+        if source.size == 1:
+            return cls.of_codes(conv)
         x = rng.standard_normal((conv.batch, source.channels, source.height, source.width))
         per = source.channels // conv.groups
         shape = (conv.target.channels, per, *conv.window.kernel)
         w = (rng.standard_normal(shape) / np.sqrt(per)).astype(np.float32)
-        count = max(1, min(len(w), int(MOST_MACS / (conv.macs / len(w)))))
-        x = x.astype(np.float32)
+        count, x = _checked(conv), x.astype(np.float32)
         last, zeros = x[-1:].astype(np.float64), [0.0] * count
-        return cls(x, w, grouped.reference(conv, last, w[:count], zeros))
+        bias = np.zeros(conv.target.blocks * conv.target.lanes, np.float32)
+        return cls(x, w, bias, grouped.reference(conv, last, w[:count], zeros))
+
+    @classmethod
+    def of_codes(cls, conv: Conv) -> Noise:
+        """Codes and int8 weights, and the results in codes or in floats."""
+        rng, source, count = np.random.default_rng(0), conv.source, _checked(conv)
+        size = (conv.batch, source.channels, source.height, source.width)
+        x = rng.integers(0, 255, size, np.uint8, endpoint=True)
+        shape = (conv.target.channels, source.channels // conv.groups, *conv.window.kernel)
+        w = rng.integers(-127, 127, shape, np.int8, endpoint=True)
+        last, wide = x[-1:].astype(np.float64), w[:count].astype(np.float64)
+        sums = grouped.reference(conv, last, wide, [0.0] * count)
+        step = np.float32(100 / max(np.abs(sums).max(), 1.0))
+        ends, r = Ends(0.0, 255.0), sums.astype(np.float32) * step
+        zeros, lanes = np.zeros(len(w), np.int32), conv.target.blocks * conv.target.lanes
+        bias = requantize.pack(zeros, np.full(len(w), step), ends, lanes)
+        return cls(x, w, bias, codes_of(r, ends) if conv.target.size == 1 else r)
+
+
+def _checked(conv: Conv) -> int:
+    """How many filters are compared."""
+    filters = conv.target.channels
+    return max(1, min(filters, int(MOST_MACS / (conv.macs / filters))))
 
 
 def measure(choice: choose.Choice, isa: Isa) -> Found:
@@ -122,10 +147,10 @@ def measure(choice: choose.Choice, isa: Isa) -> Found:
     conv = replace(choice.conv, source=choice.conv.source.with_halo(choice.halo))
     kernel, schedule, noise = choice.kernel, choice.schedule, Noise.of(choice.conv)
     packed = kernel.pack(noise.weight, conv, schedule)
-    lanes = conv.target.blocks * conv.target.lanes
     held = [_on_line(conv.source.pack(noise.x)), _on_line(packed)]
-    held += [_on_line(np.zeros(lanes, np.float32))] * 2
-    held.append(_on_line(np.zeros((conv.batch, *conv.target.shape), np.float32)))
+    held += [_on_line(noise.bias)] * 2
+    kind = np.float32 if conv.target.size == 4 else np.uint8
+    held.append(_on_line(np.zeros((conv.batch, *conv.target.shape), kind)))
     if kernel.workspace(conv, schedule):
         held.append(aligned(kernel.workspace(conv, schedule)))
     kinds = [ctypes.c_void_p] * len(held)
@@ -162,7 +187,7 @@ def _best(call: Any, places: list[int], weights: list[int], batch: int) -> float
 
 def _error(found: Array, exact: Array) -> float:
     """How far it is from the float64 sums."""
-    difference = np.abs(found[:, : exact.shape[1]] - exact).max()
+    difference = np.abs(found[:, : exact.shape[1]].astype(np.float64) - exact).max()
     return float(difference / max(np.abs(exact).max(), 1e-30))
 
 

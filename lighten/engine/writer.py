@@ -57,9 +57,8 @@ class Writer:
             source = self.as_plain(name)
             room = self._room(copied, self._new(name))
             size = (room.channels, room.height, room.width)
-            # it may be a view of what has another shape
-            seen = replace(plain(self.plan.program.values[name].shape), size=room.size)
-            move = moves.Move(seen, room, size)
+            held = plain(self.plan.program.values[name].shape)
+            move = moves.Move(replace(held, size=room.size), room, size)
             self.box(self._maker(name), move, source, copied)
         return self.plan.layouts[copied]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,7 @@ from lighten.engine.codes import MOVES
 from lighten.engine.images import plain
 from lighten.engine.writer import Writer, blocked_name, plain_name
 from lighten.engine.writers import WRITERS
-from lighten.kernels import combine, encode, pool, requantize
+from lighten.kernels import combine, encode, linear_codes, pool, requantize
 from lighten.kernels.layout import Blocked
 from lighten.kernels.shapes import Conv, Window, window
 from lighten.program import integers
@@ -45,7 +46,32 @@ def call(w: Writer, op: Op, chosen: tuple[Conv, Choice], made: integers.Layer, x
 
 
 def _linear(w: Writer, op: Op) -> bool:
-    return op.name in w.plan.chosen and _conv(w, op)
+    """One row is a convolution; many are a product of matrices."""
+    if op.name in w.plan.chosen:
+        return _conv(w, op)
+    program, isa, residual = w.plan.program, w.plan.isa, op.get("residual")
+    made, shape = integers.layer(op, program), program.values[op.output].shape
+    x = w.as_plain(op.inputs[0])
+    added = w.as_plain(residual) if residual else ""
+    filters, channels = made.weight.shape
+    w.in_rows(op.output)
+    layer = linear_codes.LinearCodes(
+        math.prod(shape[:-1]),
+        channels,
+        filters,
+        1 if made.coded else 4,
+        w.plan.layouts[added].size if added else 0,
+        made.activation,
+    )
+    block = linear_codes.schedule(layer, isa)
+    panel = block.blocks * isa.lanes
+    ends = requantize.pack(made.bias, made.multiplier, made.ends, -(-filters // panel) * panel)
+    b = w.packed(f"{op.name} bias", ends)
+    held = w.packed(f"{op.name} weight", linear_codes.pack(made.weight, block, isa))
+    emit = partial(linear_codes.emit, op=layer, schedule=block, isa=isa)
+    places = (x, held, b, added or b, plain_name(op.output))
+    w.step((op.name, "linear_codes"), (layer, block), emit, *places)
+    return True
 
 
 def _binary(w: Writer, op: Op) -> bool:

@@ -9,5 +9,7 @@ split      the convolutions, behind one set of functions:
 fourier · spectrum · fft_tile · products · quarters   what fft, winograd and strassen are made of
 transposed                                     a transposed convolution as one of these
 pool · pointwise · moves · spatial · resize · group_norm                 other ops on images
+direct_codes · depthwise_codes · grouped_codes · linear_codes   the same over codes, unsigned bytes
+requantize how their sums end · combine: sums and means of codes · encode: floats to codes and back
 volumes · im2col · volume_pool                 planar values of any number of axes
 """

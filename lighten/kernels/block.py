@@ -24,6 +24,8 @@ UNROLLED = 8  # steps written out in one round
 LINE = 64  # bytes that are fetched at a time
 WIDEST = 4  # registers of columns in a block
 
+Multiply = Callable[[Function, Value, Value, Value], Value]
+Add = Callable[[Function, Value, Value], Value]
 Finish = Callable[[Tile, tuple[Index, Index], tuple[int, int]], None]
 
 
@@ -36,17 +38,32 @@ class Rows:
     step: int = 4
 
 
+def _plus(f: Function, a: Value, b: Value) -> Value:
+    return a + b
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a and b hold: how a product is added to a sum, and two sums to each other."""
+
+    multiply: Multiply = Function.fma
+    add: Add = _plus
+
+
+FLOATS, PAIRS = Numbers(), Numbers(bfloat16.dot)
+
+
 @dataclass(frozen=True)
 class Columns:
     """Where register `b[c, o]` lies: `blocks` side by side of `width` numbers altogether, and the
-    bytes from one step to the next. Where they are `paired`, b and a hold pairs of bfloat16.
+    bytes from one step to the next.
     """
 
     pointer: Value
     step: int
     blocks: int
     width: int
-    paired: bool = False
+    numbers: Numbers = FLOATS
 
     def load(self, f: Function, pointer: Value, o: int) -> Value:
         """Register o at one step; what lies beyond `width` is not read."""
@@ -81,7 +98,7 @@ def products(
     size = len(sums)
     copies = max(1, min(READY // size, count))
     held = sums + [f.zero(f.lane)] * (size * (copies - 1))
-    multiply = partial(bfloat16.dot, f) if b.paired else f.fma
+    multiply, add = partial(b.numbers.multiply, f), partial(b.numbers.add, f)
 
     def steps(x: Value, w: Value, number: int, held: Tile) -> Tile:
         for c in range(number):
@@ -109,7 +126,7 @@ def products(
         done = whole * unrolled
         held = steps(a.pointer + done * a.step, b.pointer + done * b.step, rest, held)
     for copy in range(1, copies):
-        held = [x + y for x, y in zip(held, held[copy * size :], strict=False)][:size] + held[size:]
+        held = [*map(add, held[:size], held[copy * size :][:size]), *held[size:]]
     return held[:size]
 
 

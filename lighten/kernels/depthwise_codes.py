@@ -48,7 +48,7 @@ class Schedule:
 
 def accepts(conv: Conv, isa: Isa) -> bool:
     """One filter per channel of codes, taps side by side."""
-    alone = conv.groups == conv.source.channels == conv.target.channels
+    alone = 1 < conv.groups == conv.source.channels == conv.target.channels
     lanes = conv.source.lanes == conv.target.lanes == isa.lanes
     return alone and lanes and conv.source.size == 1 and conv.window.dilations[1] == 1
 

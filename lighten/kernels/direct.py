@@ -52,10 +52,14 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How the product of a pixel and weights is added to a sum, and how sums are stored."""
+    """How the product of a pixel and weights is added to a sum, and how sums are stored. Where a
+    register block of filters reads only some `channels`, `begin` tells from which block on.
+    """
 
     multiply: Multiply = Function.fma
     finish: Finish = finish
+    begin: Callable[[Index], Index] = lambda g: 0
+    channels: int = 0
 
 
 PLAIN = Arithmetic()
@@ -147,14 +151,16 @@ def emit(
     """
     f = Function(name, {**dict.fromkeys("xwbry", POINTER), **share.COUNT}, isa)
     conv = flat(conv)
-    source, target = conv.source, conv.target
+    some = replace(conv.source, channels=arithmetic.channels or conv.source.channels)
+    read, target = replace(conv, source=some), conv.target
+    source = read.source
     filters = schedule.blocks * f.lane.bytes  # of one channel's weights
     rows, columns = conv.window.kernel
     taps = rows * columns * source.lanes * filters
     width = even(target.width, schedule.columns)
     groups, tiles = target.blocks // schedule.blocks, math.ceil(target.width / width)
     lines, short = divmod(target.height, schedule.rows)
-    ahead = asked_for(conv, schedule, math.ceil(target.height / schedule.rows) * tiles)
+    ahead = asked_for(read, schedule, math.ceil(target.height / schedule.rows) * tiles)
 
     def soon(weights: Value, i: Index, j: Index) -> Ahead | None:
         """The part of the next group's filters that this tile asks for."""
@@ -170,10 +176,10 @@ def emit(
 
         def tile(j: Index, width: int) -> None:
             first = i * schedule.rows
-            start = f.settled(window(conv, f["x"], (n, 0, first, j)))
+            start = f.settled(window(conv, f["x"], (n, arithmetic.begin(g), first, j)))
             block = (schedule.blocks, width, high)
             places = (start, weights, f["b"] + outer)
-            sums = _sums(f, conv, places, block, (soon(weights, i, j), arithmetic.multiply))
+            sums = _sums(f, read, places, block, (soon(weights, i, j), arithmetic.multiply))
             place = (n, g * schedule.blocks, first, j)
             arithmetic.finish(f, conv, sums, place, (schedule.blocks, width))
 
@@ -181,7 +187,7 @@ def emit(
 
     def all_of(high: int, count: int, run: Callable[..., None]) -> None:
         """Every line of `high` rows: `count` of them."""
-        if weights_first(conv, schedule):
+        if weights_first(read, schedule):
             order = (groups, f["n"])
             share.rows(f, order, (count, tiles), lambda g, n, *at: run(high, n, g, *at))
         else:

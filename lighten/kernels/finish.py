@@ -10,9 +10,14 @@ from lighten.kernels.shapes import Conv
 Place = tuple[Value, Index, Index, Index]  # sample, block of channels, row, column
 
 
+def number_of(size: int) -> Type:
+    """The type of numbers of so many bytes."""
+    return F32 if size == 4 else I8
+
+
 def lanes_of(layout: Blocked) -> Type:
     """The channels of a pixel in one block."""
-    element = F32 if layout.size == 4 else I8
+    element = number_of(layout.size)
     return vector(element, layout.lanes) if layout.lanes > 1 else element
 
 

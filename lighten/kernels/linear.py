@@ -18,6 +18,7 @@ all samples pass. Weights are packed in the order in which they are read.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,20 @@ import numpy as np
 
 from lighten.emit import POINTER, Function, Index, Isa, Tile, Value, lanes
 from lighten.kernels import share
-from lighten.kernels.block import LINE, READY, Ahead, Columns, Rows, even, products, rounds, tallest
+from lighten.kernels.block import (
+    FLOATS,
+    LINE,
+    PAIRS,
+    READY,
+    Ahead,
+    Columns,
+    Numbers,
+    Rows,
+    even,
+    products,
+    rounds,
+    tallest,
+)
 from lighten.kernels.functions import CHEAP, FUNCTIONS
 from lighten.kernels.strided import Strided
 
@@ -101,10 +115,20 @@ def pack(weight: Array, schedule: Schedule, isa: Isa) -> Array:
     return np.ascontiguousarray(wide.reshape(-1, panel, channels).transpose(0, 2, 1))
 
 
-def emit(name: str, op: Linear, schedule: Schedule, isa: Isa) -> Function:
+@dataclass(frozen=True)
+class How:
+    """What is multiplied, and how the sums of a tile are stored."""
+
+    numbers: Numbers
+    finish: Callable[[Function, Linear, Tile, tuple[Index, Index, Value], int], None]
+
+
+def emit(name: str, op: Linear, schedule: Schedule, isa: Isa, other: How | None = None) -> Function:
     """The kernel `name(x, w, b, r, y, n)`: rows, packed weights, bias in whole registers, what is
-    added, results; r is not read where nothing is added.
+    added, results; r is not read where nothing is added. `other` numbers than floats and pairs
+    have a way of their own.
     """
+    how = other or How(PAIRS if op.paired else FLOATS, finish)
     f = Function(name, {**dict.fromkeys("xwbry", POINTER), **share.COUNT}, isa)
     (count, channels), filters = op.source.shape, op.target.shape[1]
     panel = schedule.blocks * isa.lanes
@@ -131,9 +155,9 @@ def emit(name: str, op: Linear, schedule: Schedule, isa: Isa) -> Function:
         bias = [f.load(start, f.lane, o * f.lane.bytes) for o in range(blocks)]
         down, step = (4 * stride for stride in op.source.strides)
         a = Rows(row_at(f["x"], op.source, n, row), down, step)
-        b = Columns(weights, 4 * panel, blocks, blocks * isa.lanes, op.paired)
+        b = Columns(weights, 4 * panel, blocks, blocks * isa.lanes, how.numbers)
         sums = products(f, a, b, channels, bias * rows, soon(weights + size, row, first))
-        finish(f, op, sums, (n, row, g * panel), width)
+        how.finish(f, op, sums, (n, row, g * panel), width)
 
     def sample(n: Value, r: Value, g: Value, width: int) -> None:
         first, shape = r * part, (schedule.rows, width)

@@ -70,7 +70,8 @@ def finish(f: Function, conv: Conv, sums: Tile, place: Place, shape: tuple[int, 
         if added is not None and conv.residual is not None:
             a = f.load(added + within(conv.residual), lanes_of(conv.residual))
             r = r + taken(f, a, ends)
-        store(f, r, (y + within(conv.target), conv.target.size), ends, conv.activation)
+        stored = ended(f, r, conv.target.size, ends, conv.activation)
+        f.store(stored, y, within(conv.target))
 
 
 def scaled(f: Function, total: Value, multiplier: Value) -> Value:
@@ -85,19 +86,13 @@ def taken(f: Function, a: Value, ends: Value) -> Value:
     return a * f.load_spread(ends, f.lane, ADDED_SCALE)
 
 
-def store(
-    f: Function, r: Value, target: tuple[Value, int], ends: Value, activation: str = ""
-) -> None:
-    """Put a register of results where they belong, in numbers of so many bytes."""
-    place, size = target
+def ended(f: Function, r: Value, size: int, ends: Value, activation: str = "") -> Value:
+    """A register of results, activated, in numbers of so many bytes."""
     if activation:
         r = FUNCTIONS[activation](f, r)
     if size == 4:
-        f.store(r, place)
-        return
-    if activation:
-        r = r * f.load_spread(ends, f.lane, SCALE)
-    f.store(codes(f, r, ends), place)
+        return r
+    return codes(f, r * f.load_spread(ends, f.lane, SCALE) if activation else r, ends)
 
 
 def codes(f: Function, r: Value, ends: Value) -> Value:

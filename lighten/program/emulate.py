@@ -122,12 +122,10 @@ def _in_floats(op: Op, program: Program, found: Mapping[str, Array]) -> Array:
     if op.kind not in REFERENCE:
         raise ProgramError(f"{op.kind!r} {op.name!r} cannot be emulated.", "Run it in the engine.")
     held = [real(name)[0] if name else None for name in weights(op)]
-    residual = op.get("residual", "")
-    bare = replace(op, attributes={**op.attributes, "activation": ""}) if residual else op
+    residual, active = op.get("residual", ""), op.get("activation", "")
+    bare = replace(op, attributes={**op.attributes, "activation": ""})
     y = np.asarray(REFERENCE[op.kind](bare, *map(real, operands(op)), *held))
-    if not residual:
-        return y
-    active, y = op.get("activation", ""), y + real(residual)
+    y = y + real(residual) if residual else y
     return np.asarray(FUNCTIONS[active](y)) if active else y
 
 

@@ -52,11 +52,13 @@ class Model:
     def network(self) -> Network:
         """The network with its plan, which is made now where there is none."""
         from lighten.engine.executable import Network
-        from lighten.engine.plan import plan
+        from lighten.engine.plan import plan, widened
 
         with self._planning:
             if self._network is None:
-                self._network = Network(plan(self._read(), self._isa), self._threads)
+                program = self._read()
+                made = plan(program, widened(program, self._isa))
+                self._network = Network(made, self._threads)
         return self._network
 
     @property

@@ -129,7 +129,8 @@ def builder(bench: Bench) -> Build:
         there = set(quantizable(program))
         layers = [edit.place for edit in recipe.by("quantize") if edit.place in there]
         ranges = dict.fromkeys(program.values, made_up)
-        return quantize(program, ranges, layers, "max") if layers else program
+        joins = bench.backend.joins
+        return quantize(program, ranges, layers, "max", joins) if layers else program
 
     return build
 

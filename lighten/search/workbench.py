@@ -139,7 +139,8 @@ class Workbench:
         if not layers:
             return program
         inputs = [batch.inputs for batch in self.calibration]
-        return quantization(program, inputs, layers, calibrator, activations)
+        joins = self.backend.joins
+        return quantization(program, inputs, layers, calibrator, activations, joins)
 
     def trained(self, recipe: Recipe, stage: str, teacher: nn.Module | None) -> Built:
         """Cut, train, lower, quantize. Training resumes from, and ends in, a checkpoint."""
