@@ -22,8 +22,8 @@ from lighten import backends
 from lighten.backends.native import Native
 from lighten.emit import integers
 from lighten.engine import tuning
-from lighten.formats.binary import SIGNS, TERNARY, Signs, residual, ternary
 from lighten.formats.integer import Scale
+from lighten.formats.signs import BINARY, TERNARY, Binary, residual, ternary
 from lighten.measure import latency
 from lighten.program import Builder, Program, fuse, interpret
 from lighten.program.ir import Stored
@@ -42,7 +42,7 @@ CASES = {
 QUICK = ("256 · 14² · 256, 3 × 3", "256 · 14² · 256, 1 × 1")
 LAYERS, SECONDS, TUNE = 8, 1.5, 30.0
 OURS, INT8, FLOAT = "binary", "native int8", "native float"
-FORMS = {OURS: Signs(1), "two planes": Signs(2), "ternary": TERNARY}
+FORMS = {OURS: Binary(1), "two planes": Binary(2), "ternary": TERNARY}
 
 
 def weight(rng: np.random.Generator, shape: tuple[int, ...], form: Any) -> Stored:
@@ -63,7 +63,7 @@ def stack(case: tuple[int, int, int], form: Any = None) -> Program:
         if form is not None:
             x = b.op("cast", x) if layer == 0 else x
             one = Scale(np.float32(1), np.float32(0))
-            b.values[x] = replace(b.values[x], format=SIGNS, params=one)
+            b.values[x] = replace(b.values[x], format=BINARY, params=one)
         scale = np.sqrt(2 / (channels * taps * taps))
         w = b.store("w", scale * rng.standard_normal(shape))
         if form is not None:

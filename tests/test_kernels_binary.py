@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lighten.emit import ISAS, Isa, bits, build, integers
-from lighten.formats.binary import packed
+from lighten.formats.signs import packed
 from lighten.kernels import binary, binary_layer, share, signs
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window

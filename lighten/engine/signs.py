@@ -15,8 +15,8 @@ import numpy as np
 from lighten.emit import Isa
 from lighten.engine.choose import Choice
 from lighten.engine.images import image
-from lighten.formats.binary import WORD
 from lighten.formats.integer import FLOAT32
+from lighten.formats.signs import WORD
 from lighten.kernels import binary, binary_layer
 from lighten.kernels.functions import FUNCTIONS
 from lighten.kernels.layout import Blocked
@@ -31,7 +31,7 @@ def runs_in_signs(op: Op, program: Program) -> bool:
 
 
 def with_packing(program: Program) -> Program:
-    """Signs only between ops that have kernels for them; inputs and outputs are floats."""
+    """Binary only between ops that have kernels for them; inputs and outputs are floats."""
     if not has_signs(program):
         return program
     made = _Packing(spread(program))

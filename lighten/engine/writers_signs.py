@@ -8,7 +8,7 @@ from functools import partial
 
 from lighten.engine.choose import settled
 from lighten.engine.writer import Writer
-from lighten.formats.binary import WORD
+from lighten.formats.signs import WORD
 from lighten.kernels import binary, binary_layer, signs
 from lighten.kernels.layout import Blocked
 from lighten.program.ir import Op
@@ -80,7 +80,7 @@ def _pack(w: Writer, op: str, made: signs.Packing, places: tuple[str, str, str])
     w.step((op, "signs"), (made,), emit, x, scales or x, y)
 
 
-SIGNS: Mapping[str, Callable[[Writer, Op], bool]] = {
+BINARY: Mapping[str, Callable[[Writer, Op], bool]] = {
     "affine": _affine,
     "cast": _cast,
     "conv": _layer,

@@ -2,7 +2,6 @@
 (`calibrate`).
 """
 
-from lighten.formats.binary import SIGNS, TERNARY, Format, Signs
 from lighten.formats.calibrate import CALIBRATORS, Histogram
 from lighten.formats.integer import (
     FLOAT32,
@@ -12,18 +11,19 @@ from lighten.formats.integer import (
     Integer,
     Scale,
 )
+from lighten.formats.signs import SIGN, TERNARY, Binary, Format
 
 __all__ = [
     "CALIBRATORS",
     "FLOAT32",
     "INT8_WEIGHT",
-    "SIGNS",
+    "SIGN",
     "TERNARY",
     "UINT8",
+    "Binary",
     "Float32",
     "Format",
     "Histogram",
     "Integer",
     "Scale",
-    "Signs",
 ]

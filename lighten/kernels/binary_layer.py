@@ -12,7 +12,7 @@ import numpy as np
 
 from lighten.emit import Isa
 from lighten.emit import bits as instructions
-from lighten.formats.binary import packed, words
+from lighten.formats.signs import packed, words
 from lighten.kernels import costs, direct, framed
 from lighten.kernels.block import even
 from lighten.kernels.layout import Blocked, Halo

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lighten.emit import I8, POINTER, Function, Index, Isa, Tile, Value, bits
-from lighten.formats.binary import WORD
+from lighten.formats.signs import WORD
 from lighten.kernels import share
 from lighten.kernels.finish import pixel
 from lighten.kernels.layout import Blocked

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lighten.formats.binary import TERNARY, Signs
 from lighten.formats.integer import Float32
+from lighten.formats.signs import TERNARY, Binary
 from lighten.program.ir import Op, Program, Stored
 from lighten.program.reference import REFERENCE
 from lighten.program.spec import operands, weights
@@ -142,7 +142,7 @@ def _fold_affine(program: Program, layer: Op, affine: Op) -> Program | None:
 
 def _scaled(stored: Stored, scale: Any, layer: Op) -> Stored | None:
     """A layer's weight times one number per output channel; None where its codes allow none."""
-    if isinstance(stored.format, Signs) or stored.format == TERNARY:
+    if isinstance(stored.format, Binary) or stored.format == TERNARY:
         return _scaled_signs(stored, scale) if layer.kind != "conv_transpose" else None
     if not isinstance(stored.format, Float32):
         return None

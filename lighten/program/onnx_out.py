@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from lighten.errors import MissingExtra, ProgramError
-from lighten.formats.binary import Signs
 from lighten.formats.integer import Float32, Scale
+from lighten.formats.signs import Binary
 from lighten.program.ir import Op, Program, Stored, Value
 from lighten.program.spec import integer_values
 
@@ -150,7 +150,7 @@ class Writer:
         """The float (or index) tensor of a value or stored array."""
         if name not in self.tensors:
             stored = self.program.arrays[name]
-            many = isinstance(stored.format, Signs)
+            many = isinstance(stored.format, Binary)
             self.tensors[name] = self.constant(stored.decode() if many else stored.codes)
             if stored.params is not None and not many:
                 self.tensors[name] = self.decoded(self.tensors[name], stored)
@@ -196,7 +196,7 @@ class Writer:
         """`tensor` as the value's format holds it: QuantizeLinear, then DequantizeLinear."""
         if value.params is None:
             return tensor
-        if isinstance(value.format, Signs):
+        if isinstance(value.format, Binary):
             size = float(value.params.scale)
             below = self.node("Less", tensor, self.scalar(0.0))
             return self.node("Where", below, self.scalar(-size), self.scalar(size))
@@ -218,7 +218,7 @@ class Writer:
         value = self.program.values.get(x)
         if value is None or value.params is None or w.params is None or w.params.axis != 0:
             return self.real(b)
-        if isinstance(value.format, Signs) or isinstance(w.format, Signs):
+        if isinstance(value.format, Binary) or isinstance(w.format, Binary):
             return self.real(b)
         scale = np.asarray(value.params.scale, np.float32) * np.asarray(w.params.scale, np.float32)
         limit = 2**31 - 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lighten.formats.binary import Format
 from lighten.formats.integer import Float32
+from lighten.formats.signs import Format
 from lighten.program.ir import Op, Program
 
 

@@ -2,7 +2,7 @@
 
     x (signs) ─ conv, weights of signs ─ y        32 products: exclusive or, count of bits
 
-Weights count where they are sums of signs (`formats.binary.Signs`) or ternary; elsewhere, and where
+Weights count where they are sums of signs (`formats.signs.Binary`) or ternary; elsewhere, and where
 activations are real, the numbers that they stand for are multiplied.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lighten.formats.binary import SIGNS, TERNARY, Signs
 from lighten.formats.integer import FLOAT32
+from lighten.formats.signs import BINARY, TERNARY, Binary
 from lighten.program.ir import Op, Program, Stored, Value
 from lighten.program.spec import weights
 
@@ -37,7 +37,7 @@ class Factors:
 
 def signed(holder: Value | Stored | None) -> bool:
     """Whether a value is signs of one scale."""
-    if holder is None or holder.format != SIGNS or holder.params is None:
+    if holder is None or holder.format != BINARY or holder.params is None:
         return False
     return isinstance(holder, Value) and holder.params.axis is None
 
@@ -52,7 +52,7 @@ def counts(op: Op, program: Program) -> bool:
     if op.kind not in ("conv", "linear") or not signed(program.values.get(op.inputs[0])):
         return False
     stored, rank = program.arrays[op.inputs[1]], len(program.values[op.inputs[0]].shape)
-    few = isinstance(stored.format, Signs) or stored.format == TERNARY
+    few = isinstance(stored.format, Binary) or stored.format == TERNARY
     if not few or stored.params is None or stored.params.axis != 0 or op.get("groups", 1) != 1:
         return False
     return rank in (2, 3) if op.kind == "conv" else rank == 1
@@ -63,7 +63,7 @@ def factors(op: Op, program: Program) -> Factors:
     stored, x = program.arrays[op.inputs[1]], program.values[op.inputs[0]]
     assert stored.params is not None and x.params is not None, "counts signs"
     codes, scale = stored.codes, np.asarray(stored.params.scale, np.float32)
-    if isinstance(stored.format, Signs):
+    if isinstance(stored.format, Binary):
         planes = np.arange(stored.format.planes)
         weight = ((codes[..., None] >> planes & 1) * 2 - 1).astype(np.int8)
     else:
@@ -72,7 +72,7 @@ def factors(op: Op, program: Program) -> Factors:
     weight = weight.reshape(*codes.shape[:2], *shape, -1)
     name = weights(op)[1]
     shift = program.arrays[name].decode() if name else np.zeros(len(codes), np.float32)
-    masked = not isinstance(stored.format, Signs)
+    masked = not isinstance(stored.format, Binary)
     return Factors(weight, scale * np.float32(x.params.scale), shift, masked)
 
 
@@ -83,5 +83,5 @@ def spread(program: Program) -> Program:
         moves = op.kind in MOVES or (op.kind == "pool" and op["function"] == "max")
         source = values.get(op.inputs[0])
         if moves and source is not None and signed(source) and values[op.output].format == FLOAT32:
-            values[op.output] = replace(values[op.output], format=SIGNS, params=source.params)
+            values[op.output] = replace(values[op.output], format=BINARY, params=source.params)
     return program.changed(values=values)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lighten.formats.binary import Format
 from lighten.formats.integer import Float32
+from lighten.formats.signs import Format
 from lighten.program.ir import Op, Program
 
 WEIGHTED = ("conv", "conv_transpose", "linear")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from lighten.errors import ArtifactError
-from lighten.formats.binary import Format, Signs
 from lighten.formats.integer import FLOAT32, Integer, Scale
+from lighten.formats.signs import Binary, Format
 from lighten.program.ir import Op, Program, Sparsity, Stored, Value
 from lighten.store.arrays import Narrow
 from lighten.store.forms import written
@@ -93,7 +93,7 @@ def _sparsity(sparsity: Sparsity) -> Json:
 def _format(format: Format) -> Json:
     if format == FLOAT32:
         return REAL
-    if isinstance(format, Signs):
+    if isinstance(format, Binary):
         return {"planes": format.planes}
     if not isinstance(format, Integer):
         raise ArtifactError(f"{format} has no written form.")

@@ -12,8 +12,8 @@ import numpy as np
 
 from lighten.core.task import Preprocess
 from lighten.errors import ProgramError
-from lighten.formats.binary import Format, Signs
 from lighten.formats.integer import FLOAT32, Float32, Integer, Scale
+from lighten.formats.signs import Binary, Format
 from lighten.program.ir import Op, Program, Sparsity, Stored, Value
 from lighten.program.spec import KINDS, check
 from lighten.store import attributes, forms
@@ -130,7 +130,7 @@ def _format(form: Json, where: str) -> Format:
         return FLOAT32
     if isinstance(form, dict) and "planes" in form:
         planes = record(form, ("planes",), where)["planes"]
-        return Signs(whole(planes, 1, MOST_PLANES, f"{where}.planes"))
+        return Binary(whole(planes, 1, MOST_PLANES, f"{where}.planes"))
     told = record(form, ("bits", "signed", "symmetric"), where)
     for name in ("signed", "symmetric"):
         demand(isinstance(told[name], bool), f"{where}.{name} must be true or false")
@@ -152,7 +152,7 @@ def _params(
     for name in ("scale", "zero_point"):
         number = _number(told[name], supply, f"{where}.{name}")
         wanted: tuple[int, ...] = () if axis is None else (shape[axis],)
-        if axis is not None and name == "scale" and isinstance(format, Signs):
+        if axis is not None and name == "scale" and isinstance(format, Binary):
             wanted = format.scales(shape[axis])
         fits = np.size(number) == 1 if axis is None else np.shape(number) == wanted
         demand(bool(fits), f"{where}.{name} must have one number, or one per index along its axis")

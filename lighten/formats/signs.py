@@ -6,7 +6,7 @@
     ternary      {−α, 0, +α}: codes of `TERNARY`, the nearest there is
 
 Every function takes `[filters, …]` and gives codes of that shape with one α (per plane) for each
-filter. Signs are packed 32 to a word, along the last axis: bit i of word j is number 32 j + i.
+filter. Binary are packed 32 to a word, along the last axis: bit i of word j is number 32 j + i.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TERNARY = Integer(2, signed=True, symmetric=True)
 
 
 @dataclass(frozen=True)
-class Signs:
+class Binary:
     """Sums of `planes` numbers ±α: bit i of a code says whether the i-th is positive.
 
     α is one number (a value that flows: one plane, and 0 is positive), or `[indices, planes]` along
@@ -77,8 +77,8 @@ class Signs:
         return total
 
 
-SIGNS = Signs()
-Format = Float32 | Integer | Signs
+SIGN = Binary()
+Format = Float32 | Integer | Binary
 
 
 def _of_plane(params: Scale, plane: int, ndim: int) -> Any:
@@ -94,7 +94,7 @@ def binary(w: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], Scale]:
     """Codes and scales nearest to `[filters, …]` in the mean square: b = sign w, α = mean |w|.
 
     >>> codes, params = binary(np.array([[1.0, -3.0]]))
-    >>> SIGNS.decode(codes.astype(np.float32), params).tolist()
+    >>> SIGN.decode(codes.astype(np.float32), params).tolist()
     [[2.0, -2.0]]
     """
     return residual(w, 1)

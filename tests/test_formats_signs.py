@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from lighten.formats.binary import (
-    SIGNS,
+from lighten.formats.integer import Scale
+from lighten.formats.signs import (
+    SIGN,
     TERNARY,
-    Signs,
+    Binary,
     alternating,
     binary,
     packed,
@@ -19,7 +20,6 @@ from lighten.formats.binary import (
     ternary,
     unpacked,
 )
-from lighten.formats.integer import Scale
 
 RNG = np.random.default_rng(0)
 
@@ -45,14 +45,14 @@ def least(w: np.ndarray, levels: tuple[int, ...]) -> float:
 def test_one_plane_and_ternary_are_optimal(size):
     for _ in range(5):
         w = RNG.normal(size=size)
-        assert error(w[None], SIGNS, *binary(w[None])) == pytest.approx(least(w, (-1, 1)), rel=1e-5)
+        assert error(w[None], SIGN, *binary(w[None])) == pytest.approx(least(w, (-1, 1)), rel=1e-5)
         wanted = least(w, (-1, 0, 1))
         assert error(w[None], TERNARY, *ternary(w[None])) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_every_order_leaves_less():
     w = RNG.normal(size=(10, 60))
-    left = [error(w, Signs(order), *residual(w, order)) for order in (1, 2, 3, 4)]
+    left = [error(w, Binary(order), *residual(w, order)) for order in (1, 2, 3, 4)]
     assert all(after < before for before, after in pairwise(left))
 
 
@@ -60,20 +60,20 @@ def test_every_order_leaves_less():
 def test_no_turn_makes_the_error_larger(planes):
     for _ in range(100 // planes):
         w = RNG.normal(size=(1, 24))
-        found = [error(w, Signs(planes), *alternating(w, planes, turns)) for turns in range(6)]
+        found = [error(w, Binary(planes), *alternating(w, planes, turns)) for turns in range(6)]
         assert all(b <= a * (1 + 1e-6) for a, b in pairwise(found))
-        assert found[0] == pytest.approx(error(w, Signs(planes), *residual(w, planes)))
+        assert found[0] == pytest.approx(error(w, Binary(planes), *residual(w, planes)))
 
 
 def test_alternating_gains_over_the_residual():
     w = RNG.normal(size=(50, 200))
-    before, after = (error(w, Signs(2), *f(w, 2)) for f in (residual, alternating))
+    before, after = (error(w, Binary(2), *f(w, 2)) for f in (residual, alternating))
     assert after < 0.95 * before
 
 
 def test_scales_are_above_zero_even_of_zeros_and_equal_planes():
     for w in (np.zeros((2, 8)), np.ones((2, 8)), -np.ones((2, 8))):
-        for form, found in ((Signs(3), alternating(w, 3)), (TERNARY, ternary(w))):
+        for form, found in ((Binary(3), alternating(w, 3)), (TERNARY, ternary(w))):
             assert (np.asarray(found[1].scale) > 0).all()
             assert np.abs(decoded(form, *found) - w).max() < 1e-6
 
@@ -81,10 +81,10 @@ def test_scales_are_above_zero_even_of_zeros_and_equal_planes():
 def test_values_are_signs_and_zero_is_positive_in_both_libraries():
     x = np.array([-2.0, -0.0, 0.0, 1e-30, 3.0], np.float32)
     params = Scale(np.float32(0.5), np.float32(0))
-    codes = SIGNS.encode(x, params)
-    assert SIGNS.decode(codes, params).tolist() == [-0.5, 0.5, 0.5, 0.5, 0.5]
+    codes = SIGN.encode(x, params)
+    assert SIGN.decode(codes, params).tolist() == [-0.5, 0.5, 0.5, 0.5, 0.5]
     other = Scale(torch.tensor(0.5), torch.tensor(0.0))
-    again = SIGNS.decode(SIGNS.encode(torch.from_numpy(x), other), other)
+    again = SIGN.decode(SIGN.encode(torch.from_numpy(x), other), other)
     assert again.tolist() == [-0.5, 0.5, 0.5, 0.5, 0.5]
 
 
