@@ -22,8 +22,9 @@ from lighten import backends
 from lighten.backends.native import Native
 from lighten.emit import integers
 from lighten.engine import tuning
+from lighten.formats.binary import greedy, nearest
 from lighten.formats.integer import Scale
-from lighten.formats.signs import BINARY, TERNARY, Binary, residual, ternary
+from lighten.formats.signs import SIGN, TERNARY, Binary, coded
 from lighten.measure import latency
 from lighten.program import Builder, Program, fuse, interpret
 from lighten.program.ir import Stored
@@ -48,7 +49,9 @@ FORMS = {OURS: Binary(1), "two planes": Binary(2), "ternary": TERNARY}
 def weight(rng: np.random.Generator, shape: tuple[int, ...], form: Any) -> Stored:
     """Noise, as signs or ternary numbers; sums of them are exact in float32."""
     w = rng.standard_normal(shape)
-    codes, params = ternary(w) if form == TERNARY else residual(w, form.planes)
+    made = coded(nearest(w) if form == TERNARY else greedy(w, form.planes))
+    assert made is not None and made[1] == form, "no sum of several has zeros"
+    codes, _, params = made
     scale = np.exp2(np.rint(np.log2(params.scale))).astype(np.float32)
     return Stored(codes, form, replace(params, scale=scale))
 
@@ -63,7 +66,7 @@ def stack(case: tuple[int, int, int], form: Any = None) -> Program:
         if form is not None:
             x = b.op("cast", x) if layer == 0 else x
             one = Scale(np.float32(1), np.float32(0))
-            b.values[x] = replace(b.values[x], format=BINARY, params=one)
+            b.values[x] = replace(b.values[x], format=SIGN, params=one)
         scale = np.sqrt(2 / (channels * taps * taps))
         w = b.store("w", scale * rng.standard_normal(shape))
         if form is not None:

@@ -15,7 +15,7 @@ from lighten.engine.executable import Network
 from lighten.engine.plan import plan
 from lighten.engine.steps import Step
 from lighten.formats.integer import Scale
-from lighten.formats.signs import BINARY, TERNARY, Binary
+from lighten.formats.signs import SIGN, TERNARY, Binary
 from lighten.kernels.layout import Halo
 from lighten.program import Builder, Program, interpret
 from lighten.program.fuse import fuse
@@ -75,7 +75,7 @@ class Net:
     def signs(self, x: str, size: float = 1.0) -> str:
         """The value rounded to ± size."""
         params = replace(ONE, scale=np.float32(size))
-        self.b.values[x] = replace(self.b.values[x], format=BINARY, params=params)
+        self.b.values[x] = replace(self.b.values[x], format=SIGN, params=params)
         return x
 
     def sign_of(self, x: str) -> str:
@@ -169,7 +169,7 @@ def test_signs_are_packed_by_the_kernel_that_makes_them() -> None:
     kernels = [step.kernel for step in made.steps if isinstance(step, Step)]
     # signs of the input and of what is reshaped; the others never were floats
     assert kernels.count("signs") == 2 and kernels.count("binary") == 4
-    held = {name: v for name, v in made.program.values.items() if v.format == BINARY}
+    held = {name: v for name, v in made.program.values.items() if v.format == SIGN}
     assert len(held) == 4
     for name, value in held.items():
         layout = made.layouts[name]
@@ -215,7 +215,7 @@ def test_folding_keeps_signs() -> None:
     folded = fuse(program)
     affine = [op for op in folded.ops if op.kind == "affine"]
     formats = {folded.arrays[op.inputs[1]].format for op in folded.ops if op.kind == "conv"}
-    assert len(affine) == 1 and formats == {BINARY, TERNARY, Binary(3)}
+    assert len(affine) == 1 and formats == {SIGN, TERNARY, Binary(3)}
     x = inputs(program)
     for got, wanted in zip(interpret(folded, *x), interpret(program, *x), strict=True):
         np.testing.assert_array_equal(got, wanted)
@@ -231,7 +231,7 @@ def test_a_file_holds_one_bit_for_each_sign(tmp_path: Path) -> None:
     for name, stored in program.arrays.items():
         np.testing.assert_array_equal(back.arrays[name].codes, stored.codes)
         assert back.arrays[name].format == stored.format
-    signs = sum(s.codes.size for s in program.arrays.values() if s.format == BINARY)
-    others = sum(4 * s.codes.size for s in program.arrays.values() if s.format != BINARY)
-    scales = sum(8 * len(s.codes) for s in program.arrays.values() if s.format == BINARY)
+    signs = sum(s.codes.size for s in program.arrays.values() if s.format == SIGN)
+    others = sum(4 * s.codes.size for s in program.arrays.values() if s.format != SIGN)
+    scales = sum(8 * len(s.codes) for s in program.arrays.values() if s.format == SIGN)
     assert path.stat().st_size < signs // 8 + others + scales + 8192 < 4 * signs / 20

@@ -180,7 +180,7 @@ def test_arrays_of_every_dtype_and_layout_come_back(dtype: str) -> None:
         array = np.asarray(layout)
         b = Builder()
         program = b.finish(b.op("unary", b.input("x", (2,)), function="relu"))
-        given = Stored(array, Float32(), Scale(2, 0.5), Sparsity("blocks", (1,) * array.ndim, 0.5))
+        given = Stored(array, Float32(), Scale(2, 0.5), Sparsity("block", (1,) * array.ndim, 0.5))
         found = comes_back(program.changed(arrays={"a": given})).arrays["a"]
         assert found.codes.ctypes.data % found.codes.itemsize == 0
         swapped = array.astype(array.dtype.newbyteorder(">"))

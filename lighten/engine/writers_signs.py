@@ -80,7 +80,7 @@ def _pack(w: Writer, op: str, made: signs.Packing, places: tuple[str, str, str])
     w.step((op, "signs"), (made,), emit, x, scales or x, y)
 
 
-BINARY: Mapping[str, Callable[[Writer, Op], bool]] = {
+SIGNS: Mapping[str, Callable[[Writer, Op], bool]] = {
     "affine": _affine,
     "cast": _cast,
     "conv": _layer,

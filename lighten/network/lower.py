@@ -34,6 +34,7 @@ from lighten.network.lower_batch import (
 from lighten.network.lower_ops import bound, function_rule, module_rule
 from lighten.network.lower_shapes import reshape
 from lighten.network.lower_step import Constant, Draft, Flow, Layout, Step, Unsupported
+from lighten.network.projected import as_shipped
 from lighten.program.fuse import drop_unused, fuse
 from lighten.program.ir import Program, Value
 
@@ -91,7 +92,7 @@ def lower(
         trace.outputs,
         tuple(draft.ops),
         draft.values,
-        draft.arrays,
+        {**draft.arrays, **as_shipped(lifted, draft.arrays)},
         preprocess,
         tuple(labels),
         origin,

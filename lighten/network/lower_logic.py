@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lighten.formats.integer import Integer, Scale
+from lighten.formats.signs import SIGN
 from lighten.network.lower_math import Rule, operand
 from lighten.network.lower_step import Constant, Flow, Step, Unsupported, numpy
 from lighten.program.ir import Value
@@ -123,6 +124,15 @@ def fake_quantized(step: Step) -> Flow:
     params = Scale(numpy(scale), numpy(zero), None if axis < 0 else x.axis(axis))
     rounded = step.emit("cast", [x.name], x.shape)
     step.draft.values[rounded.name] = Value(x.shape, form, params)
+    return rounded
+
+
+def signed(step: Step) -> Flow:
+    """1 from zero on, −1 below."""
+    x = step.flow("x")
+    rounded = step.emit("cast", [x.name], x.shape)
+    one = Scale(np.float32(1), np.float32(0))
+    step.draft.values[rounded.name] = Value(x.shape, SIGN, one)
     return rounded
 
 

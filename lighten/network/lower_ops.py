@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lighten.network.compressed import Compressed, Rounded
 from lighten.network.lower_index import (
     flip,
     gather,
@@ -41,6 +42,7 @@ from lighten.network.lower_logic import (
     is_nan,
     logical,
     masked_fill,
+    signed,
     where,
 )
 from lighten.network.lower_math import (
@@ -84,6 +86,8 @@ from lighten.network.lower_shapes import (
     stack,
     unbind,
 )
+from lighten.network.projected import Projected, Signed
+from lighten.network.trained_ternary import TrainedTernary
 
 # An aten op, without its overload and the underscore of its in-place form → its rule.
 FUNCTIONS: dict[str, Rule] = {
@@ -235,11 +239,17 @@ MODULES: tuple[Row, ...] = (
     (nn.Dropout3d, same, "input", {}),
     (nn.AlphaDropout, same, "input", {}),
     (nn.Identity, same, "input", {}),
+    (Rounded, fake_quantized, "x", {name: name for name in Rounded.ARGUMENTS}),
+    (Signed, signed, "x", {}),
 )
 
 
 def module_rule(module: nn.Module) -> tuple[Rule, str, Mapping[str, Any]] | None:
     """A module's rule, the name of its argument, and its other arguments; None: it has none."""
+    if isinstance(module, Compressed | Projected | TrainedTernary):
+        found = module_rule(module.layer)
+        assert found is not None
+        return *found[:2], {**found[2], "weight": module.weight()}
     for kind, rule, name, attributes in MODULES:
         if isinstance(module, kind):
             return rule, name, {ours: getattr(module, its) for ours, its in attributes.items()}

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from lighten.formats.integer import Float32
-from lighten.formats.signs import TERNARY, Binary
-from lighten.program.ir import Op, Program, Stored
+from lighten.formats.signs import Binary
+from lighten.program.flow import carries
+from lighten.program.ir import Op, Program, Stored, Value
 from lighten.program.reference import REFERENCE
 from lighten.program.spec import operands, weights
 
+Array = np.ndarray[Any, Any]
 WEIGHTED = ("conv", "conv_transpose", "linear")
 # only these end in a plain saturation: others would keep a rounding out between the two
 ACTIVATIONS = ("relu", "relu6")
@@ -125,27 +127,13 @@ def _fold_affine(program: Program, layer: Op, affine: Op) -> Program | None:
     if affine.kind != "affine" or layer.kind not in WEIGHTED or layer.get("activation"):
         return None
     rank = len(program.values[layer.output].shape)
-    w_name, b_name = weights(layer)
-    stored = program.arrays[w_name]
+    stored = program.arrays[weights(layer)[0]]
     if affine["axis"] != (rank - 1 if layer.kind == "linear" else 0):
         return None
     scale, shift = (program.arrays[name].decode().astype(np.float64) for name in weights(affine))
-    b = program.arrays[b_name].decode().astype(np.float64) if b_name else 0.0
-    names = (f"{layer.name}.folded.weight", f"{layer.name}.folded.bias")
-    joint = replace(layer, inputs=(layer.inputs[0], *names), outputs=affine.outputs)
-    folded = _scaled(stored, scale, layer)
-    if folded is None:
-        return None
-    bias = Stored((b * scale + shift).astype(np.float32))
-    return _joined(program, layer, affine, joint, **dict(zip(names, (folded, bias), strict=True)))
-
-
-def _scaled(stored: Stored, scale: Any, layer: Op) -> Stored | None:
-    """A layer's weight times one number per output channel; None where its codes allow none."""
-    if isinstance(stored.format, Binary) or stored.format == TERNARY:
-        return _scaled_signs(stored, scale) if layer.kind != "conv_transpose" else None
     if not isinstance(stored.format, Float32):
-        return None
+        codes = None if layer.kind == "conv_transpose" else _scaled_codes(stored, scale)
+        return None if codes is None else _fold(program, (layer, affine), codes, scale, shift)
     w = stored.decode().astype(np.float64)
     if layer.kind == "conv_transpose":  # [in, out / groups, …]: outputs of group g lie in its rows
         groups = layer["groups"]
@@ -154,20 +142,49 @@ def _scaled(stored: Stored, scale: Any, layer: Op) -> Stored | None:
         w = (by_group * factor).reshape(w.shape)
     else:
         w = w * scale.reshape(-1, *(1,) * (w.ndim - 1))
-    return replace(stored, codes=w.astype(np.float32))
+    folded = replace(stored, codes=w.astype(np.float32))
+    return _fold(program, (layer, affine), folded, scale, shift)
 
 
-def _scaled_signs(stored: Stored, scale: Any) -> Stored | None:
-    """The size of the numbers goes into α, which stays above zero, their signs into the codes."""
+def _fold(
+    program: Program, pair: tuple[Op, Op], folded: Stored, scale: Array, shift: Array
+) -> Program:
+    """The layer with the scale already in its weight, and the shift put into its bias."""
+    layer, affine = pair
+    b_name = weights(layer)[1]
+    b = program.arrays[b_name].decode().astype(np.float64) if b_name else 0.0
+    names = (f"{layer.name}.folded.weight", f"{layer.name}.folded.bias")
+    joint = replace(layer, inputs=(layer.inputs[0], *names), outputs=affine.outputs)
+    bias = Stored((b * scale + shift).astype(np.float32))
+    return _joined(program, layer, affine, joint, **dict(zip(names, (folded, bias), strict=True)))
+
+
+def _scaled_codes(stored: Stored, scale: Array) -> Stored | None:
+    """Symmetric codes times one number per output channel: the same codes in another step.
+
+    Nothing is rounded anew: a negative factor turns the codes' signs, zero clears them. None where
+    the zero point forbids it.
+    """
+    params = stored.params
+    if params is None or params.axis != 0 or np.any(params.zero_point):
+        return None
+    if isinstance(stored.format, Binary):
+        return _scaled_signs(stored, scale)
+    signs = np.sign(scale).astype(stored.codes.dtype).reshape(-1, *(1,) * (stored.codes.ndim - 1))
+    factor = np.where(scale == 0, 1.0, np.abs(scale))
+    step = (np.asarray(params.scale, np.float64) * factor).astype(np.float32)
+    return replace(stored, codes=stored.codes * signs, params=replace(params, scale=step))
+
+
+def _scaled_signs(stored: Stored, scale: Array) -> Stored | None:
+    """Sums of ±α: the sizes go into α, the signs into the codes, which have none for zero."""
     params, codes = stored.params, stored.codes
-    if params is None or params.axis != 0 or isinstance(stored.format, Float32) or not scale.all():
+    if params is None or not isinstance(stored.format, Binary) or not scale.all():
         return None
     turned = (scale < 0).reshape(-1, *(1,) * (codes.ndim - 1))
-    other = stored.format.low + stored.format.high - codes
-    size = np.abs(scale).reshape(-1, *(1,) * (np.ndim(params.scale) - 1))
-    alpha = np.maximum(params.scale * size, np.finfo(np.float32).tiny).astype(np.float32)
-    held = np.where(turned, other, codes).astype(codes.dtype)
-    return replace(stored, codes=held, params=replace(params, scale=alpha))
+    held = np.where(turned, stored.format.high - codes, codes).astype(codes.dtype)
+    alpha = np.asarray(params.scale, np.float64) * np.abs(scale)[:, None]
+    return replace(stored, codes=held, params=replace(params, scale=alpha.astype(np.float32)))
 
 
 def fuse_activations(program: Program) -> Program:
@@ -186,6 +203,41 @@ def _fuse_activation(program: Program, first: Op, second: Op) -> Program | None:
     attributes = {**first.attributes, "activation": function}
     joint = replace(first, attributes=attributes, outputs=second.outputs)
     return _joined(program, first, second, joint)
+
+
+def round_where_made(program: Program) -> Program:
+    """A cast that alone reads a result gives its format to the result itself."""
+    return _pairs(program, _round_where_made)
+
+
+def _round_where_made(program: Program, first: Op, cast: Op) -> Program | None:
+    if cast.kind != "cast" or isinstance(program.values[cast.output].format, Float32):
+        return None
+    return _joined(program, first, cast, replace(first, outputs=cast.outputs))
+
+
+def carry_formats(program: Program) -> Program:
+    """What only moves codes gives codes: its result has the format of all that it reads."""
+    values = dict(program.values)
+    for op in program.ops:
+        if not carries(op) or (op.kind == "pad" and op["value"] != 0):
+            continue
+        given = [values.get(name) for name in operands(op)]
+        first = given[0]
+        if first is None or isinstance(first.format, Float32):
+            continue
+        if all(other is not None and _alike(first, other) for other in given):
+            values[op.output] = replace(values[op.output], format=first.format, params=first.params)
+    return program.changed(values=values)
+
+
+def _alike(a: Value, b: Value) -> bool:
+    """Whether equal codes of both mean the same number."""
+    if a.format != b.format or a.params is None or b.params is None:
+        return False
+    pairs = ((a.params.scale, b.params.scale), (a.params.zero_point, b.params.zero_point))
+    whole = a.params.axis is None and b.params.axis is None
+    return whole and all(np.array_equal(x, y) for x, y in pairs)
 
 
 def drop_unused(program: Program) -> Program:
@@ -208,5 +260,7 @@ PASSES: tuple[Callable[[Program], Program], ...] = (
     drop_identities,
     fold_affine,
     fuse_activations,
+    round_where_made,
+    carry_formats,
     drop_unused,
 )

@@ -33,9 +33,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Sparsity:
-    """Which entries are stored: "dense", or blocks of which `density` are non-zero.
+    """Which entries may differ from zero: "dense", all of them; "unstructured", `density` of them;
+    "block", whole blocks, `density` of these; "n:m", `density` of each block's entries.
 
-    `block` is the extent of one block along each dimension of the array; all ones: unstructured.
+    `block` is the extent of one block along each dimension of the array; unstructured: all ones.
     """
 
     kind: str = "dense"

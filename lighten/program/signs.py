@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lighten.formats.integer import FLOAT32
-from lighten.formats.signs import BINARY, TERNARY, Binary
+from lighten.formats.signs import SIGN, TERNARY, Binary
 from lighten.program.ir import Op, Program, Stored, Value
 from lighten.program.spec import weights
 
@@ -37,7 +37,7 @@ class Factors:
 
 def signed(holder: Value | Stored | None) -> bool:
     """Whether a value is signs of one scale."""
-    if holder is None or holder.format != BINARY or holder.params is None:
+    if holder is None or holder.format != SIGN or holder.params is None:
         return False
     return isinstance(holder, Value) and holder.params.axis is None
 
@@ -83,5 +83,5 @@ def spread(program: Program) -> Program:
         moves = op.kind in MOVES or (op.kind == "pool" and op["function"] == "max")
         source = values.get(op.inputs[0])
         if moves and source is not None and signed(source) and values[op.output].format == FLOAT32:
-            values[op.output] = replace(values[op.output], format=BINARY, params=source.params)
+            values[op.output] = replace(values[op.output], format=SIGN, params=source.params)
     return program.changed(values=values)

@@ -25,6 +25,7 @@ from lighten.search.space import Place, Space
 Json = dict[str, Any]
 NOWHERE = Device("", "", 1)
 IGNORED = "ignored, as asked"
+OFFERED = ("channels", "blocks", "quantize")  # what a search chooses from
 NOT_RUN = "the backend does not run it"
 
 
@@ -86,7 +87,8 @@ class Priced:
 def why(graph: Graph, recipe: Recipe, space: Space | None) -> dict[str, list[Json]]:
     """Layer → one entry per technique and place, in the order in which techniques act."""
     priced = Priced.of(space, recipe) if space is not None and space.problem else None
-    rows = sorted(techniques.TABLE.values(), key=lambda row: row.order)
+    offered = [row for row in techniques.TABLE.values() if row.name in OFFERED]
+    rows = sorted(offered, key=lambda row: row.order)
     told: dict[str, list[tuple[str, Json]]] = {layer.name: [] for layer in graph.layers}
     for row in rows:
         for place in row.places(graph):

@@ -37,7 +37,7 @@ Json = Any
 Array = np.ndarray[Any, Any]
 TOP = tuple(field.name for field in fields_of(Program))
 LATER: dict[str, Json] = {"measured": []}  # what files may leave out
-SPARSITIES = {"dense": True, "blocks": True}
+SPARSITIES = dict.fromkeys(("unstructured", "block", "n:m"), True)
 MOST_BITS = 32
 MOST_PLANES = 8
 # what shape rules end in where sizes make no sense together in a way they do not name

@@ -15,16 +15,18 @@ from lighten.core.recipe import Edit, Recipe
 from lighten.errors import RecipeError
 from lighten.network import cut
 from lighten.network.graph import Graph
-from lighten.techniques import blocks, channels, quantize
+from lighten.techniques import blocks, channels, quantize, weights
+from lighten.techniques.learning import learning
 from lighten.techniques.surgery import Surgery
 
 TABLE: dict[str, Technique] = {
     "channels": channels,
     "blocks": blocks,
+    "weights": weights,
     "quantize": quantize,
 }
 
-__all__ = ["TABLE", "Surgery", "apply", "cuts", "everywhere", "surgery"]
+__all__ = ["TABLE", "Surgery", "apply", "cuts", "everywhere", "learning", "surgery"]
 
 
 def surgery(graph: Graph, recipe: Recipe) -> Surgery:
