@@ -12,6 +12,7 @@ import pytest
 from lighten import backends
 from lighten.emit import ISAS, bits, integers
 from lighten.engine.executable import Network
+from lighten.engine.explain import explain
 from lighten.engine.plan import plan
 from lighten.engine.steps import Step
 from lighten.formats.integer import Scale
@@ -176,6 +177,22 @@ def test_signs_are_packed_by_the_kernel_that_makes_them() -> None:
         assert layout.with_halo(Halo()).sample == 4 * -(-value.shape[0] // 32) * np.prod(
             value.shape[1:], dtype=int
         )
+
+
+def test_real_shortcuts_are_added_where_signs_are_counted() -> None:
+    """Row B17: no op is left between a block's convolution and the next block's signs."""
+    made = plan(PROGRAMS["shortcuts"], SETS[0])
+    kernels = [step.kernel for step in made.steps if isinstance(step, Step)]
+    adding = [op for op in made.program.ops if op.kind == "conv" and op.get("residual")]
+    assert len(adding) == 2 and kernels.count("binary") == 2
+    assert not {"affine", "pointwise"} & set(kernels)
+
+
+def test_what_is_explained_is_what_was_counted() -> None:
+    network = Network(plan(PROGRAMS["wide"], SETS[0]))
+    told = {one.op: one for one in explain(network, inputs(PROGRAMS["wide"], 1), runs=2)}
+    assert told["conv"].kernel == "binary" and told["conv"].format == "signs"
+    assert 0 < told["conv"].ceiling < 1.5
 
 
 @pytest.mark.parametrize("threads", [1, 2])
