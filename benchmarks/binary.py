@@ -1,12 +1,13 @@
-"""Convolutions of signs beside our int8 and the runtimes, in stacks of eight equal layers.
+"""Convolutions of signs beside our int8 and the runtimes, in stacks of equal layers.
 
-python benchmarks/binary.py            about four minutes
+python benchmarks/binary.py            about six minutes
 python benchmarks/binary.py --quick    two shapes, without the runtimes' int8
 
-Each layer reads the signs of the one before. A stack is one network; times are divided by eight, so
-that a call's own cost weighs little, and all are measured in alternation. `ours` is the binary
-stack, whose numbers are compared with the interpreter's first, bit for bit; beside it weights of
-two planes (Σ αᵢbᵢ) and ternary ones. Int8 and float32 compute the same shapes with a ReLU.
+Each layer reads the signs of the one before. A stack is one network; a layer's time is what ten
+take longer than two, by eight, so that neither a call's own cost counts nor what a network does to
+its input and output. All are measured in alternation. `ours` is the binary stack; beside it weights
+of two planes (Σ αᵢbᵢ) and ternary ones. Their numbers are first compared with the interpreter's, bit
+for bit. Int8 and float32 compute the same shapes with a ReLU.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import common
 import numpy as np
 
 from lighten import backends
+from lighten.backends.eager import activations
 from lighten.backends.native import Native
 from lighten.emit import integers
 from lighten.engine import tuning
@@ -41,7 +43,7 @@ CASES = {
     "512 · 7² · 512, 1 × 1": (512, 7, 1),
 }
 QUICK = ("256 · 14² · 256, 3 × 3", "256 · 14² · 256, 1 × 1")
-LAYERS, SECONDS, TUNE = 8, 1.5, 30.0
+FEW, MANY, SECONDS, TUNE = 2, 10, 1.0, 20.0  # layers; seconds
 OURS, INT8, FLOAT = "binary", "native int8", "native float"
 FORMS = {OURS: Binary(1), "two planes": Binary(2), "ternary": TERNARY}
 
@@ -56,13 +58,13 @@ def weight(rng: np.random.Generator, shape: tuple[int, ...], form: Any) -> Store
     return Stored(codes, form, replace(params, scale=scale))
 
 
-def stack(case: tuple[int, int, int], form: Any = None) -> Program:
-    """Eight layers of weights in this format, signs between them; floats and ReLU without one."""
+def stack(case: tuple[int, int, int], layers: int, form: Any = None) -> Program:
+    """Layers of weights in this format, signs between them; floats and ReLU without one."""
     (channels, size, taps), rng, b = case, np.random.default_rng(0), Builder()
     x = b.input("x", (channels, size, size))
     said = {"strides": (1, 1), "pads": (taps // 2,) * 4, "dilations": (1, 1), "groups": 1}
     shape = (channels, channels, taps, taps)
-    for layer in range(LAYERS):
+    for layer in range(layers):
         if form is not None:
             x = b.op("cast", x) if layer == 0 else x
             one = Scale(np.float32(1), np.float32(0))
@@ -76,15 +78,21 @@ def stack(case: tuple[int, int, int], form: Any = None) -> Program:
     return fuse(b.finish(x))
 
 
-def contestants(case: tuple[int, int, int], x: Any, *, quick: bool) -> Mapping[str, Any]:
-    """What is timed, by name."""
+def contestants(
+    case: tuple[int, int, int], layers: int, x: Any, *, quick: bool
+) -> Mapping[str, Any]:
+    """What is timed, by name, so many layers of each."""
     held: dict[str, Any] = {}
     for name, form in FORMS.items():
-        program = stack(case, form)
+        program = stack(case, layers, form)
         held[name] = Native().compile(program)
-        np.testing.assert_array_equal(held[name](x)[0], interpret(program, x)[0])
-    program = stack(case)
-    codes = {joins: quantization(program, [(x,)], joins=joins) for joins in (True, False)}
+        if layers == FEW:
+            np.testing.assert_array_equal(held[name](x)[0], interpret(program, x)[0])
+    program = stack(case, layers)
+    codes = {
+        joins: quantization(program, [(x,)], run=activations, joins=joins)
+        for joins in (True, False)
+    }
     tuning.tune(codes[True], integers.instructions(), TUNE)
     held[INT8] = Native().compile(codes[True])
     held[FLOAT] = Native().compile(program)
@@ -100,10 +108,14 @@ def measured(name: str, *, quick: bool) -> tuple[common.Row, list[str]]:
     """One row, and its line of the table."""
     case = CASES[name]
     x = np.random.default_rng(1).standard_normal((1, case[0], case[1], case[1]), np.float32)
-    held = contestants(case, x, quick=quick)
-    timings = latency.interleave(held, (x,), SECONDS)
-    times = {who: 1e3 * timings.latency(who).median_ms / LAYERS for who in held}
-    spread = 1e3 * timings.latency(OURS).spread_ms / LAYERS
+    held = {count: contestants(case, count, x, quick=quick) for count in (FEW, MANY)}
+    every = {f"{who}, {count}": one for count in held for who, one in held[count].items()}
+    timings = latency.interleave(every, (x,), SECONDS)
+    found = {name: timings.latency(name) for name in every}
+    many, few = ({who: found[f"{who}, {n}"] for who in held[MANY]} for n in (MANY, FEW))
+    step = 1e3 / (MANY - FEW)
+    times = {who: step * (many[who].median_ms - few[who].median_ms) for who in many}
+    spread = step * (many[OURS].spread_ms + few[OURS].spread_ms)
     peers = {who: t for who, t in times.items() if who not in FORMS}
     row = common.row(name, "µs", times[OURS], peers, spread=spread)
     channels, size, taps = case
