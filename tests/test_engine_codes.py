@@ -17,9 +17,11 @@ from lighten import store, zoo
 from lighten.backends.eager import activations
 from lighten.backends.native import Native
 from lighten.emit import ISAS, integers
+from lighten.emit.target import target
 from lighten.engine.codes import has_codes
 from lighten.engine.executable import Network
 from lighten.engine.explain import explain
+from lighten.engine.object_file import object_file
 from lighten.engine.plan import instructions, plan
 from lighten.formats.integer import INT8_WEIGHT, UINT8, Scale
 from lighten.network import lower
@@ -352,3 +354,10 @@ def test_explain_tells_what_runs_in_int8() -> None:
     told = {op.op: op for op in explain(Native().compile(program), (x,), runs=3)}
     assert told["layer1.0.conv1"].format == "int8" and told["layer1.0.conv1"].ceiling > 0
     assert told["layer1.0.conv1"].kernel == "direct_codes"
+
+
+@pytest.mark.parametrize("cpu", ["znver4", "avx2", "x86-64", "neon"])
+def test_an_object_file_is_made_for_other_processors(cpu: str) -> None:
+    program, _ = drawn("conv", 0)
+    made = object_file(program, "net", target(cpu))
+    assert made.code[:4] == b"\x7fELF" and ("+vnni" in made.header) == (cpu == "znver4")

@@ -5,6 +5,7 @@ spec        KINDS, check, infer             show       one op per line
 interpret   the reference, in NumPy         fuse       fewer ops, the same function
 resized     the same at other input shapes
 quantize    int8 after training             onnx_out   ONNX, float or QDQ int8
+integers    int8 in whole numbers           emulate    running that in NumPy
 cost        multiply-accumulates, stored numbers
 """
 
