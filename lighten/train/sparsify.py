@@ -50,7 +50,8 @@ SCHEDULES: Mapping[str, Callable[[float, float], float]] = {
 @dataclass(frozen=True)
 class Thinning:
     """How one layer loses its weights. `begin`, `end` and `freeze` are shares of the run; `every`
-    is how many steps a mask holds while zeros may regrow.
+    is how many steps a mask holds while zeros may regrow. In each of these a masked weight loses
+    the share `fade`: only what gradients go on asking for stays large enough to come back.
     """
 
     pattern: Pattern
@@ -61,6 +62,7 @@ class Thinning:
     end: float = 0.5
     freeze: float = 0.75
     every: int = 32
+    fade: float = 0.03
 
     def __post_init__(self) -> None:
         for name, known in (("criterion", SCORES), ("schedule", SCHEDULES)):
@@ -69,8 +71,11 @@ class Thinning:
                 raise RecipeError(
                     f"The {name} must be one of {', '.join(known)}, but got {given!r}."
                 )
-        if not 0 <= self.density <= 1:
-            raise RecipeError(f"The density must lie between 0 and 1, but got {self.density}.")
+        for name in ("density", "fade"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RecipeError(
+                    f"The {name} must lie between 0 and 1, but got {getattr(self, name)}."
+                )
         if not 0 <= self.begin <= self.end <= self.freeze <= 1 or self.every < 1:
             raise RecipeError(
                 "A thinning must have 0 ≤ begin ≤ end ≤ freeze ≤ 1 and every ≥ 1, "
@@ -142,8 +147,8 @@ class Sparsify:
                 if step == self.steps - 1 and part.regrows:
                     self._thin_(part, thinning, 1.0)
                     part.regrows = False
-                if not part.regrows:
-                    weight.mul_(part.mask)
+                left = thinning.fade if part.regrows else 1.0
+                weight.mul_(1 - left * (1 - part.mask))
 
     def finish(self) -> None:
         """Nothing: the last step left the masks as they stay."""
