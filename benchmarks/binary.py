@@ -6,7 +6,7 @@ python benchmarks/binary.py --quick    two shapes, without the runtimes' int8
 Each layer reads the signs of the one before. A stack is one network; a layer's time is what ten
 take longer than two, by eight, so that neither a call's own cost counts nor what a network does to
 its input and output. All are measured in alternation. `ours` is the binary stack; beside it weights
-of two planes (Σ αᵢbᵢ) and ternary ones. Their numbers are first compared with the interpreter's, bit
+of two planes (Σ αᵢbᵢ) and ternary ones. Their numbers are compared with the interpreter's, bit
 for bit. Int8 and float32 compute the same shapes with a ReLU.
 """
 
