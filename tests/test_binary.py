@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lighten import api
+from lighten.backends.native import Native
 from lighten.core.recipe import Training
 from lighten.errors import NetworkError, RecipeError
 from lighten.formats.binary import SUMS, alternating, greedy, nearest, signs, ternary
@@ -174,14 +175,22 @@ def test_admm_draws_weights_into_the_set() -> None:
 
 
 def test_the_program_has_the_signs() -> None:
-    """One sign each is two bits in the program; it answers as the network does."""
+    """One sign each is a bit in the program; it answers as the network does, and the engine counts
+    signs where both sides have them.
+    """
     net, _ = learned("straight-through", "signs", epochs=1, signed=("3.conv2", "6"))
     program = check(lower(net, X))
     stored = program.arrays[program.op("3.conv1").inputs[1]]
-    assert stored.format.bits == 2 and set(np.unique(stored.codes)) == {-1, 1}
+    assert stored.format.bits == 1 and set(np.unique(stored.codes)) == {0, 1}
     x = digits().example(32)[0].astype(np.float64)
     got = net.double().eval()(torch.from_numpy(x)).detach().numpy()
     assert np.abs(got - interpret(program, x)[0]).max() <= 1e-4 * np.abs(got).max()
+    network = Native().compile(program)
+    counted = {step.op for step in network.plan.steps if getattr(step, "kernel", "") == "binary"}
+    assert counted == {"3.conv2", "6"}
+    # in float32 a number next to zero may get the other sign
+    near = np.abs(network(x.astype(np.float32))[0] - got).max(1) <= 1e-4 * np.abs(got).max()
+    assert near.mean() > 0.9
 
 
 def test_the_gradients_of_trained_ternary_weights() -> None:

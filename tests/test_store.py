@@ -28,7 +28,17 @@ from lighten.network.lower import lower
 from lighten.program import Builder, Op, Program, Sparsity, Stored, fuse, interpret
 from lighten.program.quantize import quantization
 from lighten.program.spec import KINDS
-from lighten.store import attributes, canonical, container, forms, from_bytes, load, save, to_bytes
+from lighten.store import (
+    arrays,
+    attributes,
+    canonical,
+    container,
+    forms,
+    from_bytes,
+    load,
+    save,
+    to_bytes,
+)
 from tests.programs import resnet
 from tests.random_programs import SHAPES, STEPS, random_program
 from tests.store_files import (
@@ -82,6 +92,28 @@ def test_the_comparison_can_fail() -> None:
         program.changed(ops=(Op("gather", "e", ("t", "i"), ("e",), {"axis": True}),)),
     ]
     assert alike(program, in_int8()) and not any(alike(program, other) for other in changed)
+
+
+@pytest.mark.parametrize("bits", range(1, 8))
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_codes_of_less_than_a_byte_take_no_more(bits: int, dtype: type) -> None:
+    low = -(1 << bits - 1) if dtype is np.int8 else 0
+    for count in (0, 1, 7, 24, 100):
+        codes = np.random.default_rng(count).integers(low, low + (1 << bits), count).astype(dtype)
+        table, content = arrays.lay_out([arrays.Narrow(codes.reshape(count, 1), bits)])
+        assert len(content) == -(-count * bits // 8)
+        (found,) = arrays.views(table, memoryview(content))
+        assert found.shape == (count, 1) and found.dtype == dtype and not found.flags.writeable
+        np.testing.assert_array_equal(found.ravel(), codes)
+
+
+def test_bits_after_the_last_number_are_refused() -> None:
+    table, content = arrays.lay_out([arrays.Narrow(np.ones(5, np.uint8), 1)])
+    assert content == bytes([0b11111])
+    with pytest.raises(ArtifactError, match="bits after the last"):
+        arrays.views(table, memoryview(bytes([0b111111])))
+    with pytest.raises(ArtifactError, match="bits of float32"):
+        arrays.views([{**table[0], "dtype": "float32"}], memoryview(content))
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from lighten.backends.eager_ops import TABLE
 from lighten.errors import InputError, ProgramError, UnsupportedOps
-from lighten.formats.integer import Integer, Scale
+from lighten.formats.integer import Float32, Integer, Scale
+from lighten.formats.signs import Binary
 from lighten.program.interpret import last_reads
 from lighten.program.ir import Op, Program, Value
 from lighten.program.spec import integer_values, operands, weights
@@ -82,7 +83,7 @@ class Line:
     op: Op
     given: tuple[str | Tensor, ...]
     held: tuple[Tensor | None, ...]
-    rounding: tuple[Integer, Scale] | None
+    rounding: tuple[Integer | Binary, Scale] | None
     finished: tuple[str, ...]
 
 
@@ -184,9 +185,9 @@ def _tensor(array: Array) -> Tensor:
     return torch.from_numpy(np.array(array, np.int64 if whole else np.float32))
 
 
-def _rounding(value: Value) -> tuple[Integer, Scale] | None:
+def _rounding(value: Value) -> tuple[Integer | Binary, Scale] | None:
     """The format to round to, with its scale as tensors; the batch stands before its axis."""
-    if not isinstance(value.format, Integer) or value.params is None:
+    if isinstance(value.format, Float32) or value.params is None:
         return None
     params = value.params
     scale = torch.from_numpy(np.array(params.scale, np.float32))
@@ -195,7 +196,7 @@ def _rounding(value: Value) -> tuple[Integer, Scale] | None:
     return value.format, replace(params, scale=scale, zero_point=zero, axis=axis)
 
 
-def _rounded(x: Tensor, rounding: tuple[Integer, Scale] | None) -> Tensor:
+def _rounded(x: Tensor, rounding: tuple[Integer | Binary, Scale] | None) -> Tensor:
     if rounding is None:
         return x
     form, params = rounding

@@ -9,10 +9,11 @@ lanes         what happens across the lanes of a register: parts, sums, tiles tu
 atomic        what threads say to each other through memory, and loops that wait for it
 bfloat16      pairs of bfloat16 in words: rounding to them, and their products
 integers      bytes in words: widened, narrowed, and the dot product of four
+bits          signs in words: how many differ
 build         IR text to callable machine code; compiled objects are kept on disk (`cache`)
 """
 
-from lighten.emit import atomic, bfloat16, integers, lanes
+from lighten.emit import atomic, bfloat16, bits, integers, lanes
 from lighten.emit.build import Library, build, llvm_version, reload
 from lighten.emit.function import Function
 from lighten.emit.isa import ISAS, Isa, features, host
@@ -35,6 +36,7 @@ __all__ = [
     "Value",
     "atomic",
     "bfloat16",
+    "bits",
     "build",
     "features",
     "host",

@@ -45,7 +45,7 @@ def with_dot(isa: Isa) -> Isa:
 
 def has_dot(isa: Isa) -> bool:
     """Whether it was made by `with_dot`."""
-    return isa.name.endswith(VNNI)
+    return VNNI in isa.name
 
 
 def without_dot(isa: Isa) -> Isa:

@@ -33,6 +33,7 @@ from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.shapes import Conv, Window, plane, window
 from lighten.program.integers import coded, is_layer
 from lighten.program.ir import Op, Program
+from lighten.program.signs import counts
 
 Array = np.ndarray[Any, Any]
 
@@ -141,6 +142,8 @@ def convolution(program: Program, op: Op, isa: Isa) -> Conv | None:
     if op.kind not in ("conv", "linear") or op.inputs[0] not in program.values:
         return None
     value = program.values[op.inputs[0]]
+    if counts(op, program):  # `engine.signs` chooses how
+        return None
     source, target = image(value.shape), image(program.values[op.output].shape)
     weight = program.arrays[op.inputs[1]].shape
     if source is None or target is None or (op.kind == "linear" and len(value.shape) > 1):

@@ -19,6 +19,7 @@ from lighten.kernels.functions import FUNCTIONS
 from lighten.program import integers
 from lighten.program.integers import coded
 from lighten.program.ir import Op, Program, Value
+from lighten.program.signs import signed
 
 MOVES = ("concat", "slice", "pad", "crop", "shuffle", "reshape")
 THIN = 4  # channels that are one word
@@ -37,13 +38,13 @@ def strange_values(program: Program) -> list[str]:
     return [
         makers[name].name if name in makers else name
         for name, value in program.values.items()
-        if value.format != FLOAT32 and not coded(value)
+        if value.format != FLOAT32 and not coded(value) and not signed(value)
     ]
 
 
 def kept_apart(program: Program, join: Callable[[Program], Program]) -> Program:
-    """The program with ops joined, but none across a value that is rounded to codes."""
-    rounded = [name for name, value in program.values.items() if coded(value)]
+    """The program with ops joined, but none across a value that is rounded."""
+    rounded = [name for name, value in program.values.items() if value.format != FLOAT32]
     more = tuple(name for name in rounded if name not in program.outputs)
     joined = join(program.changed(outputs=(*program.outputs, *more)))
     return joined.changed(outputs=program.outputs)
@@ -102,6 +103,8 @@ def stays(op: Op, program: Program, layers: Container[str]) -> bool:
     codes = [name for name in named if coded(program.values[name])]
     if not codes:
         return True
+    if any(signed(program.values[name]) for name in named):
+        return False
     if op.kind in ("conv", "linear"):
         return op.name in layers and integers.is_layer(op, program)
     if op.kind == "cast":

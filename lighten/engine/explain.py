@@ -72,13 +72,11 @@ def _told(
     (count, threads), name = use, _op(step)
     milliseconds, macs = times.get(name, 0.0), _macs(plan.program, name)
     rate = 2e-6 * macs * count / milliseconds if milliseconds else 0.0
-    codes = not isinstance(step, Interpreted) and _of_codes(step.kernel)
-    most = ceiling.gops(plan.isa) if codes else ceiling.gflops(plan.isa)
-    share = rate / (threads * most)
+    form = "float32" if isinstance(step, Interpreted) else _format(step.kernel)
+    share = rate / (threads * CEILINGS[form](plan.isa))
     if isinstance(step, Interpreted):
         return Told(name, "interpreted", "", milliseconds, macs, rate, share)
     told = Told(name, step.kernel, _schedule(step.key), milliseconds, macs, rate, share)
-    form = "int8" if codes else "float32"
     told = replace(told, layout=_layout(plan, step.arguments), format=form)
     choice = plan.chosen.get(name)
     if choice is None:
@@ -91,9 +89,14 @@ def _told(
     return replace(told, tried=tried, error=mine.error, fastest=mine.milliseconds)
 
 
-def _of_codes(kernel: str) -> bool:
-    """Whether a kernel multiplies bytes."""
-    return kernel.endswith("_codes") or kernel == "block_sparse"
+CEILINGS = {"float32": ceiling.gflops, "int8": ceiling.gops, "signs": ceiling.signs}
+
+
+def _format(kernel: str) -> str:
+    """What a kernel multiplies."""
+    if kernel == "binary":
+        return "signs"
+    return "int8" if kernel.endswith("_codes") or kernel == "block_sparse" else "float32"
 
 
 def _layout(plan: Plan, places: Sequence[str]) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from lighten.emit import Isa, bfloat16, integers
-from lighten.engine import choose, tiles, tuning
+from lighten.emit import Isa, bfloat16, bits, integers
+from lighten.engine import choose, signs, tiles, tuning
 from lighten.engine.codes import (
     has_codes,
     kept_apart,
@@ -27,11 +27,13 @@ from lighten.engine.writer import Writer
 from lighten.engine.writers import WRITERS
 from lighten.engine.writers_codes import CODES
 from lighten.engine.writers_rows import ROWS
+from lighten.engine.writers_signs import SIGNS
 from lighten.engine.writers_tiles import TILES
 from lighten.engine.writers_volumes import VOLUMES
 from lighten.errors import UnsupportedOps
 from lighten.program.ir import Op, Program
 from lighten.program.resized import resized
+from lighten.program.signs import has_signs
 from lighten.program.spec import integer_values
 
 SLIDING = ("conv", "conv_transpose", "pool", "affine", "group_norm", "resize")  # best over images
@@ -50,13 +52,16 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
         raise UnsupportedOps("native", refused, hint)
     whole, again = integer_values(program), partial(plan, program, isa, tolerance)
     at = partial(_at, program, isa, tolerance)
-    program = joined(program)
+    program = signs.with_packing(joined(program))
     bound = tuning.tolerance(isa) if tolerance is None else tolerance
     pick = partial(tuning.pick, tolerance=bound)
     chosen = with_vectors(program, isa, choose.convolutions(program, isa, pick, batch))
+    counted = signs.layers(program, isa)
+    chosen |= counted
     program = with_crops(kept_apart(program, lambda p: with_residuals(p, chosen)), chosen)
     program = with_casts(program, choose.of_codes(chosen) | rows_of_codes(program))
-    tiling = tiles.tiling(program, isa, chosen)
+    others = {name: choice for name, choice in chosen.items() if name not in counted}
+    tiling = tiles.tiling(program, isa, others)
     chosen = {name: choice for name, choice in chosen.items() if not tiling.holds(name)}
     made = Plan(program, isa, whole, chosen, tiling, again, at)
     writer = Writer(made, choose.halos(program, chosen))
@@ -70,14 +75,18 @@ def plan(program: Program, isa: Isa, tolerance: float | None = None, batch: int 
 
 
 def instructions(program: Program, bf16: bool = False) -> Isa:
-    """What this machine runs a program with: the dot product of codes where there are any, pairs of
-    bfloat16 where they are allowed.
+    """What this machine runs a program with: the dot product of codes where there are any, counts
+    of bits where there are signs, pairs of bfloat16 where they are allowed.
     """
     return widened(program, bfloat16.instructions(bf16))
 
 
 def widened(program: Program, isa: Isa) -> Isa:
-    """This machine's instruction set, with the dot product of codes where a program has any."""
+    """This machine's instruction set, with the dot product of codes where a program has any, and
+    with counts of bits where it has signs.
+    """
+    if has_signs(program):
+        return bits.widest()
     return integers.instructions() if has_codes(program) else isa
 
 
@@ -93,6 +102,9 @@ def _writers(writer: Writer, op: Op) -> Iterator[Callable[[Writer, Op], bool]]:
         return
     if runs_in_codes(op, writer.plan.program):
         yield CODES[op.kind]
+        return
+    if signs.runs_in_signs(op, writer.plan.program):
+        yield SIGNS[op.kind]
         return
     flowing = [name for name in op.inputs if name in writer.plan.program.values]
     blocked = [name for name in flowing if writer.in_blocks(name)]

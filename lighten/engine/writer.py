@@ -16,12 +16,13 @@ import numpy as np
 from lighten.engine.codes import THIN, thin
 from lighten.engine.images import image, plain
 from lighten.engine.steps import Array, Emit, Interpreted, Plan, Step, View
-from lighten.kernels import elementwise, moves, quads, tile_moves
+from lighten.kernels import binary_layer, elementwise, moves, quads, tile_moves
 from lighten.kernels.layout import Blocked, Halo
 from lighten.kernels.strided import Strided, rows
 from lighten.kernels.tiled import WORD
 from lighten.program.integers import coded, zero_of
 from lighten.program.ir import Op
+from lighten.program.signs import signed
 from lighten.program.spec import KINDS
 
 IN_TILES = " (tiles)"
@@ -200,6 +201,8 @@ class Writer:
         return name
 
     def _new(self, name: str) -> Blocked:
+        if signed(self.plan.program.values[name]):
+            return binary_layer.layout(*self.size(name)).with_halo(self.halos.get(name, Halo()))
         lanes = THIN if self.is_thin(name) else self.plan.isa.lanes
         return Blocked(*self.size(name), lanes, self.halos.get(name, Halo()), self._size(name))
 

@@ -1,4 +1,6 @@
-"""Number formats: what a code means (`integer`), and which range it should cover (`calibrate`)."""
+"""Number formats: what a code means (`integer`, `binary`), and which range it should cover
+(`calibrate`).
+"""
 
 from lighten.formats.calibrate import CALIBRATORS, Histogram
 from lighten.formats.integer import (
@@ -6,16 +8,19 @@ from lighten.formats.integer import (
     INT8_WEIGHT,
     UINT8,
     Float32,
-    Format,
     Integer,
     Scale,
 )
+from lighten.formats.signs import SIGN, TERNARY, Binary, Format
 
 __all__ = [
     "CALIBRATORS",
     "FLOAT32",
     "INT8_WEIGHT",
+    "SIGN",
+    "TERNARY",
     "UINT8",
+    "Binary",
     "Float32",
     "Format",
     "Histogram",

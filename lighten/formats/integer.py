@@ -58,6 +58,11 @@ class Integer:
     symmetric: bool = False
 
     @property
+    def name(self) -> str:
+        """In short: u8, i4."""
+        return f"{'i' if self.signed else 'u'}{self.bits:g}"
+
+    @property
     def low(self) -> int:
         """The smallest code used."""
         if not self.signed:
@@ -73,6 +78,10 @@ class Integer:
     def dtype(self) -> np.dtype[Any]:
         """The NumPy type that stores one code."""
         return np.dtype(np.int8 if self.signed else np.uint8)
+
+    def scales(self, extent: int) -> tuple[int, ...]:
+        """The shape of the scales along an axis."""
+        return (extent,)
 
     def span(self, low: Any, high: Any, axis: int | None = None) -> Scale:
         """The scale that covers [low, high] (arrays or floats, widened to hold zero exactly)."""
@@ -105,7 +114,6 @@ class Integer:
         return (codes - zero) * scale
 
 
-Format = Float32 | Integer
 FLOAT32 = Float32()
 UINT8 = Integer(8, signed=False)
 INT8_WEIGHT = Integer(8, signed=True, symmetric=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lighten.formats.integer import Integer, Scale
+from lighten.formats.signs import SIGN
 from lighten.network.lower_math import Rule, operand
 from lighten.network.lower_step import Constant, Flow, Step, Unsupported, numpy
 from lighten.program.ir import Value
@@ -129,9 +130,10 @@ def fake_quantized(step: Step) -> Flow:
 def signed(step: Step) -> Flow:
     """1 from zero on, −1 below."""
     x = step.flow("x")
-    below = step.binary(x, step.store("zero", np.float32(0)), "less", x.shape)
-    twice = step.binary(below, step.store("minus_two", np.float32(-2)), "mul", x.shape)
-    return step.binary(twice, step.store("one", np.float32(1)), "add", x.shape)
+    rounded = step.emit("cast", [x.name], x.shape)
+    one = Scale(np.float32(1), np.float32(0))
+    step.draft.values[rounded.name] = Value(x.shape, SIGN, one)
+    return rounded
 
 
 def argmax(step: Step) -> Flow:

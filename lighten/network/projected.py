@@ -11,12 +11,10 @@ from torch import Tensor, nn
 
 from lighten.errors import NetworkError
 from lighten.formats.binary import SUMS, Signs
-from lighten.formats.integer import Integer, Scale
+from lighten.formats.signs import coded
 from lighten.network.compressed import LAYERS, Compressed, compressed, computed
 from lighten.network.straight_through import ESTIMATORS, sign, through
 from lighten.program.ir import Stored
-
-TERNARY = Integer(2, signed=True, symmetric=True)  # −1, 0, 1
 
 
 class Signed(nn.Module):
@@ -80,13 +78,12 @@ class Projected(nn.Module):
         return found
 
     def stored(self) -> Stored:
-        """One sign each ships as two bits with a scale per filter; sums of several as floats."""
+        """Signs ship as one bit for each plane, ternary weights as two, with a scale per filter."""
         found = self.signs()
-        if len(found.codes) > 1:
+        made = coded(Signs(found.codes.cpu().numpy(), found.scales.cpu().numpy()))
+        if made is None:
             return Stored(found.decode().cpu().numpy().astype(np.float32))
-        scale = found.scales[0].clamp(min=torch.finfo(torch.float32).tiny).cpu().numpy()
-        codes = found.codes[0].cpu().numpy().astype(np.int8)
-        return Stored(codes, TERNARY, Scale(scale, np.zeros_like(scale), 0))
+        return Stored(*made)
 
 
 class _Pulled(torch.autograd.Function):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lighten.formats.integer import Float32
+from lighten.formats.signs import Binary
 from lighten.program.flow import carries
 from lighten.program.ir import Op, Program, Stored, Value
 from lighten.program.reference import REFERENCE
@@ -167,10 +168,23 @@ def _scaled_codes(stored: Stored, scale: Array) -> Stored | None:
     params = stored.params
     if params is None or params.axis != 0 or np.any(params.zero_point):
         return None
+    if isinstance(stored.format, Binary):
+        return _scaled_signs(stored, scale)
     signs = np.sign(scale).astype(stored.codes.dtype).reshape(-1, *(1,) * (stored.codes.ndim - 1))
     factor = np.where(scale == 0, 1.0, np.abs(scale))
     step = (np.asarray(params.scale, np.float64) * factor).astype(np.float32)
     return replace(stored, codes=stored.codes * signs, params=replace(params, scale=step))
+
+
+def _scaled_signs(stored: Stored, scale: Array) -> Stored | None:
+    """Sums of ±α: the sizes go into α, the signs into the codes, which have none for zero."""
+    params, codes = stored.params, stored.codes
+    if params is None or not isinstance(stored.format, Binary) or not scale.all():
+        return None
+    turned = (scale < 0).reshape(-1, *(1,) * (codes.ndim - 1))
+    held = np.where(turned, stored.format.high - codes, codes).astype(codes.dtype)
+    alpha = np.asarray(params.scale, np.float64) * np.abs(scale)[:, None]
+    return replace(stored, codes=held, params=replace(params, scale=alpha.astype(np.float32)))
 
 
 def fuse_activations(program: Program) -> Program:

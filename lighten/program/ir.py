@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from lighten.core.task import Preprocess
-from lighten.formats.integer import FLOAT32, Float32, Format, Scale
+from lighten.formats.integer import FLOAT32, Float32, Scale
+from lighten.formats.signs import Format
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from lighten.errors import MissingExtra, ProgramError
 from lighten.formats.integer import Float32, Scale
+from lighten.formats.signs import Binary
 from lighten.program.ir import Op, Program, Stored, Value
 from lighten.program.spec import integer_values
 
@@ -149,8 +150,9 @@ class Writer:
         """The float (or index) tensor of a value or stored array."""
         if name not in self.tensors:
             stored = self.program.arrays[name]
-            self.tensors[name] = self.constant(stored.codes)
-            if stored.params is not None:
+            many = isinstance(stored.format, Binary)
+            self.tensors[name] = self.constant(stored.decode() if many else stored.codes)
+            if stored.params is not None and not many:
                 self.tensors[name] = self.decoded(self.tensors[name], stored)
         return self.tensors[name]
 
@@ -194,6 +196,10 @@ class Writer:
         """`tensor` as the value's format holds it: QuantizeLinear, then DequantizeLinear."""
         if value.params is None:
             return tensor
+        if isinstance(value.format, Binary):
+            size = float(value.params.scale)
+            below = self.node("Less", tensor, self.scalar(0.0))
+            return self.node("Where", below, self.scalar(-size), self.scalar(size))
         return self.decoded(self.node("QuantizeLinear", tensor, *self.scale(value)), value)
 
     def finish(self, op: Op, tensor: str) -> None:
@@ -211,6 +217,8 @@ class Writer:
         """A bias, as int32 where input and weight are integers: what runtimes add it as."""
         value = self.program.values.get(x)
         if value is None or value.params is None or w.params is None or w.params.axis != 0:
+            return self.real(b)
+        if isinstance(value.format, Binary) or isinstance(w.format, Binary):
             return self.real(b)
         scale = np.asarray(value.params.scale, np.float32) * np.asarray(w.params.scale, np.float32)
         limit = 2**31 - 1

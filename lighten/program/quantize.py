@@ -18,7 +18,7 @@ import numpy as np
 from lighten.core.task import Batch
 from lighten.errors import ProgramError
 from lighten.formats.calibrate import CALIBRATORS, Histogram
-from lighten.formats.integer import INT8_WEIGHT, UINT8, Scale
+from lighten.formats.integer import FLOAT32, INT8_WEIGHT, UINT8, Scale
 from lighten.program.flow import LAYERS, carries, groups, plan
 from lighten.program.fuse import drop_unused
 from lighten.program.interpret import activations, rounded
@@ -36,8 +36,14 @@ def reference_run(program: Program, *inputs: Array, keep: Collection[str]) -> di
 
 
 def quantizable(program: Program) -> tuple[str, ...]:
-    """Names of the layers `quantize` can compute in int8: convolutions and linear layers."""
-    return tuple(op.name for op in program.ops if op.kind in LAYERS)
+    """Names of the layers `quantize` can compute in int8: convolutions and linear layers whose
+    weights are floats.
+    """
+    return tuple(
+        op.name
+        for op in program.ops
+        if op.kind in LAYERS and program.arrays[op.inputs[1]].format == FLOAT32
+    )
 
 
 def observe(

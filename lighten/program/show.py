@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lighten.formats.integer import Float32, Format
+from lighten.formats.integer import Float32
+from lighten.formats.signs import Format
 from lighten.program.ir import Op, Program
 
 
@@ -45,4 +46,4 @@ def _declared(program: Program, name: str) -> str:
 def _format(format: Format) -> str:
     if isinstance(format, Float32):
         return ""
-    return f" {'i' if format.signed else 'u'}{format.bits:g}"
+    return f" {format.name}"

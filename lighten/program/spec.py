@@ -204,8 +204,8 @@ def _check_format(what: str, name: str, holder: Value | Stored) -> None:
         raise ProgramError(f"The {what} {name!r} has an integer format, but no scale.")
     axis = holder.params.axis
     if axis is not None:
-        extent = holder.shape[axis] if axis < len(holder.shape) else None
-        if tuple(holder.params.scale.shape) != (extent,):
+        extent = holder.shape[axis] if axis < len(holder.shape) else -1
+        if tuple(holder.params.scale.shape) != holder.format.scales(extent):
             raise ProgramError(f"The {what} {name!r} needs one scale per index along axis {axis}.")
     if isinstance(holder, Stored) and holder.codes.dtype != holder.format.dtype:
         raise ProgramError(

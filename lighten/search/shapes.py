@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lighten.formats.integer import Float32, Format
+from lighten.formats.integer import Float32
+from lighten.formats.signs import Format
 from lighten.program.ir import Op, Program, Stored
 
 WEIGHTED = ("conv", "conv_transpose", "linear")
@@ -122,7 +123,7 @@ def _thin(weight: Stored) -> str:
 def _short(found: Format) -> str:
     if isinstance(found, Float32):
         return "f32"
-    return ("i" if found.signed else "u") + str(int(found.bits))
+    return found.name
 
 
 def _times(extent: Sequence[int]) -> str:

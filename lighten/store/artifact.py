@@ -15,7 +15,7 @@ from lighten.core.files import write_bytes
 from lighten.errors import ArtifactError
 from lighten.program.ir import Program
 from lighten.store import canonical, container
-from lighten.store.arrays import lay_out, views
+from lighten.store.arrays import bare, lay_out, views
 from lighten.store.describe import described
 from lighten.store.fields import demand, refuse
 from lighten.store.restore import restored
@@ -39,7 +39,7 @@ def to_bytes(program: Program) -> bytes:
         structure, arrays = described(program)
         table, content = lay_out(arrays)
         text = canonical.dumps({**structure, "data": table})
-        restored(_without_data(canonical.loads(text))[0], arrays)
+        restored(_without_data(canonical.loads(text))[0], [bare(array) for array in arrays])
     except ArtifactError as error:
         raise ArtifactError(
             f"The program cannot be stored. {error.message}",
@@ -52,7 +52,8 @@ def from_bytes(data: bytes | memoryview) -> Program:
     """The checked program in the bytes of an artifact; its arrays are read-only views of them.
 
     ArtifactError for bytes that are damaged, foreign or malformed, and nothing else, whatever
-    they are; memory stays within a multiple of the structure's length (at most 16 MiB).
+    they are; memory stays within a multiple of the structure's length (at most 16 MiB), and of that
+    of arrays whose numbers have less than a byte.
     """
     sections = container.read(data)
     if set(sections) != {STRUCTURE, ARRAYS}:

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from lighten.errors import ArtifactError
-from lighten.formats.integer import FLOAT32, Format, Integer, Scale
+from lighten.formats.integer import FLOAT32, Integer, Scale
+from lighten.formats.signs import Binary, Format
 from lighten.program.ir import Op, Program, Sparsity, Stored, Value
+from lighten.store.arrays import Narrow
 from lighten.store.forms import written
 
 Json = Any
@@ -16,12 +18,12 @@ Array = np.ndarray[Any, Any]
 REAL, DENSE = "float32", "dense"  # how what nearly all values and arrays are is written
 
 
-def described(program: Program) -> tuple[dict[str, Json], list[Array]]:
+def described(program: Program) -> tuple[dict[str, Json], list[Array | Narrow]]:
     """The structure, and the arrays in the order it names them: sorted by the names of theirs.
 
     ArtifactError where an attribute has no written form.
     """
-    arrays: list[Array] = []
+    arrays: list[Array | Narrow] = []
     stored = {name: _stored(program.arrays[name], arrays) for name in sorted(program.arrays)}
     values = {name: _value(program.values[name], arrays) for name in sorted(program.values)}
     before = program.preprocess
@@ -55,7 +57,7 @@ def _op(op: Op) -> Json:
     }
 
 
-def _value(value: Value, arrays: list[Array]) -> Json:
+def _value(value: Value, arrays: list[Array | Narrow]) -> Json:
     return {
         "shape": [int(extent) for extent in value.shape],
         "format": _format(value.format),
@@ -63,13 +65,19 @@ def _value(value: Value, arrays: list[Array]) -> Json:
     }
 
 
-def _stored(stored: Stored, arrays: list[Array]) -> Json:
+def _stored(stored: Stored, arrays: list[Array | Narrow]) -> Json:
     return {
-        "codes": _kept(stored.codes, arrays),
+        "codes": _kept(_narrow(stored), arrays),
         "format": _format(stored.format),
         "params": _params(stored.params, arrays),
         "sparsity": _sparsity(stored.sparsity),
     }
+
+
+def _narrow(stored: Stored) -> Array | Narrow:
+    """Codes of less than a byte, side by side."""
+    bits = 8 if stored.format == FLOAT32 else int(stored.format.bits)
+    return Narrow(stored.codes, bits) if bits < 8 else stored.codes
 
 
 def _sparsity(sparsity: Sparsity) -> Json:
@@ -85,6 +93,8 @@ def _sparsity(sparsity: Sparsity) -> Json:
 def _format(format: Format) -> Json:
     if format == FLOAT32:
         return REAL
+    if isinstance(format, Binary):
+        return {"planes": format.planes}
     if not isinstance(format, Integer):
         raise ArtifactError(f"{format} has no written form.")
     return {
@@ -94,7 +104,7 @@ def _format(format: Format) -> Json:
     }
 
 
-def _params(params: Scale | None, arrays: list[Array]) -> Json:
+def _params(params: Scale | None, arrays: list[Array | Narrow]) -> Json:
     if params is None:
         return None
     return {
@@ -104,13 +114,13 @@ def _params(params: Scale | None, arrays: list[Array]) -> Json:
     }
 
 
-def _number(value: Any, arrays: list[Array]) -> Json:
+def _number(value: Any, arrays: list[Array | Narrow]) -> Json:
     """A number where it stands alone; an array with axes by its place in the list."""
     if isinstance(value, np.ndarray) and value.ndim:
         return {"data": _kept(value, arrays)}
     return written(value)
 
 
-def _kept(array: Array, arrays: list[Array]) -> int:
+def _kept(array: Array | Narrow, arrays: list[Array | Narrow]) -> int:
     arrays.append(array)
     return len(arrays) - 1

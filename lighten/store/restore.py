@@ -12,7 +12,8 @@ import numpy as np
 
 from lighten.core.task import Preprocess
 from lighten.errors import ProgramError
-from lighten.formats.integer import FLOAT32, Format, Integer, Scale
+from lighten.formats.integer import FLOAT32, Float32, Integer, Scale
+from lighten.formats.signs import Binary, Format
 from lighten.program.ir import Op, Program, Sparsity, Stored, Value
 from lighten.program.spec import KINDS, check
 from lighten.store import attributes, forms
@@ -38,6 +39,7 @@ TOP = tuple(field.name for field in fields_of(Program))
 LATER: dict[str, Json] = {"measured": []}  # what files may leave out
 SPARSITIES = dict.fromkeys(("unstructured", "block", "n:m"), True)
 MOST_BITS = 32
+MOST_PLANES = 8
 # what shape rules end in where sizes make no sense together in a way they do not name
 SENSELESS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
@@ -105,7 +107,7 @@ def _value(form: Json, supply: Supply, where: str) -> Value:
     told = record(form, ("format", "params", "shape"), where)
     shape = extents(told["shape"], f"{where}.shape")
     format = _format(told["format"], f"{where}.format")
-    params = _params(told["params"], shape, supply, f"{where}.params")
+    params = _params(told["params"], (shape, format), supply, f"{where}.params")
     _check_zero(format, params, where)
     return Value(shape, format, params)
 
@@ -114,10 +116,10 @@ def _stored(form: Json, supply: Supply, where: str) -> Stored:
     told = record(form, ("codes", "format", "params", "sparsity"), where)
     codes = supply.take(told["codes"], f"{where}.codes")
     format = _format(told["format"], f"{where}.format")
-    if isinstance(format, Integer) and codes.size:
+    if not isinstance(format, Float32) and codes.size:
         inside = format.low <= codes.min() and codes.max() <= format.high
         demand(bool(inside), f"{where} has codes outside {format.low} … {format.high}")
-    params = _params(told["params"], codes.shape, supply, f"{where}.params")
+    params = _params(told["params"], (codes.shape, format), supply, f"{where}.params")
     _check_zero(format, params, where)
     sparsity = _sparsity(told["sparsity"], codes.ndim, f"{where}.sparsity")
     return Stored(codes, format, params, sparsity)
@@ -126,6 +128,9 @@ def _stored(form: Json, supply: Supply, where: str) -> Stored:
 def _format(form: Json, where: str) -> Format:
     if form == REAL:
         return FLOAT32
+    if isinstance(form, dict) and "planes" in form:
+        planes = record(form, ("planes",), where)["planes"]
+        return Binary(whole(planes, 1, MOST_PLANES, f"{where}.planes"))
     told = record(form, ("bits", "signed", "symmetric"), where)
     for name in ("signed", "symmetric"):
         demand(isinstance(told[name], bool), f"{where}.{name} must be true or false")
@@ -133,16 +138,23 @@ def _format(form: Json, where: str) -> Format:
     return Integer(bits, told["signed"], told["symmetric"])
 
 
-def _params(form: Json, shape: tuple[int, ...], supply: Supply, where: str) -> Scale | None:
+def _params(
+    form: Json, holder: tuple[tuple[int, ...], Format], supply: Supply, where: str
+) -> Scale | None:
+    """The scale of an array or value of that shape and format."""
     if form is None:
         return None
+    shape, format = holder
     told = record(form, ("axis", "scale", "zero_point"), where)
     axis = None if told["axis"] is None else whole(told["axis"], 0, RANK, f"{where}.axis")
     demand(axis is None or axis < len(shape), f"{where}.axis is not there")
     found = []
     for name in ("scale", "zero_point"):
         number = _number(told[name], supply, f"{where}.{name}")
-        fits = np.size(number) == 1 if axis is None else np.shape(number) == (shape[axis],)
+        wanted: tuple[int, ...] = () if axis is None else (shape[axis],)
+        if axis is not None and name == "scale" and isinstance(format, Binary):
+            wanted = format.scales(shape[axis])
+        fits = np.size(number) == 1 if axis is None else np.shape(number) == wanted
         demand(bool(fits), f"{where}.{name} must have one number, or one per index along its axis")
         demand(bool(np.all(np.isfinite(number))), f"{where}.{name} must be finite")
         found.append(number)
