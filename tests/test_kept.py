@@ -264,7 +264,7 @@ def test_what_needs_the_interpreter_is_not_kept(
     from lighten.engine.writers_rows import ROWS
 
     monkeypatch.delitem(ROWS, "unary")
-    monkeypatch.setattr("lighten.engine.plan.with_activations", lambda program: program)
+    monkeypatch.setattr("lighten.engine.pairs.with_activations", lambda program: program)
     assert lighten.load(path)._found is None
 
 
