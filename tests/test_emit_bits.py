@@ -19,6 +19,7 @@ from lighten.emit.bits import (
     together,
     widest,
     with_counts,
+    without,
 )
 from lighten.emit.integers import with_dot
 from lighten.emit.isa import VARIABLE
@@ -93,3 +94,5 @@ def test_counts_are_one_instruction_only_where_the_machine_has_them(
     monkeypatch.delenv(VARIABLE)
     assert widest() == with_counts(with_dot(ISAS[HERE[0]]))
     assert not has_counts(with_counts(ISAS["avx2"]))
+    for name in HERE:
+        assert without(with_counts(with_dot(ISAS[name]))) == ISAS[name] == without(ISAS[name])

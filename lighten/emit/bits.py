@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from lighten.emit.function import Function
-from lighten.emit.integers import Row, cast, dot, instructions
+from lighten.emit.integers import Row, cast, dot, instructions, without_dot
 from lighten.emit.isa import VARIABLE, Isa, features
 from lighten.emit.lanes import compare
 from lighten.emit.types import I1, I8, I32, Type, vector
@@ -39,6 +39,14 @@ def with_counts(isa: Isa) -> Isa:
 def has_counts(isa: Isa) -> bool:
     """Whether it was made by `with_counts`."""
     return FEATURE in isa.needs
+
+
+def without(isa: Isa) -> Isa:
+    """The instruction set without counts, and without the dot product of codes."""
+    if has_counts(isa):
+        needs = tuple(feature for feature in isa.needs if feature != FEATURE)
+        isa = replace(isa, name=isa.name.removesuffix(COUNTS), needs=needs)
+    return without_dot(isa)
 
 
 def widest() -> Isa:

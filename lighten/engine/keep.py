@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lighten.core.files import cache_dir, replacing
-from lighten.emit import integers
+from lighten.emit import bits
 from lighten.engine import tile_records, tuning
 from lighten.engine.arena import Array
 from lighten.engine.choose import FEWEST
@@ -32,7 +32,7 @@ def keep(name: str, stamp: str, network: Network, begun: int) -> None:
     if not network.native:
         return
     isa, threads = network.plan.isa, network.threads
-    asked = integers.without_dot(isa)  # whoever looks for it has not read what it is made of
+    asked = bits.without(isa)  # whoever looks for it has not read what it is made of
     with suppress(OSError, WriteError):
         records = digests(_records(network.plan))
         if not _unchanged(begun):
