@@ -53,7 +53,7 @@ def resnet20(density: float, **more: Any) -> Case:
 CASES = {
     "resnet20-dense": resnet20(1.0, rounded=False),
     "resnet20-int8": resnet20(1.0),
-    "resnet20-50": resnet20(0.5),
+    "resnet20-38": resnet20(0.38),
     "resnet20-25": resnet20(0.25),
     "resnet20-25-sensitivity": resnet20(0.25, spread="sensitivity"),
     "resnet20-20": resnet20(0.2),

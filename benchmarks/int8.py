@@ -6,8 +6,9 @@ python benchmarks/int8.py --quick               four networks, batch 1
 The networks and their seeded noise are those of `engine.py`. Each is quantized by our own
 post-training quantization, calibrated on its input. OpenVINO runs it from an ONNX file of QDQ in
 two forms, with sums rounded before additions and not, and onnxruntime the form that it has kernels
-for; the faster counts. Errors are max |y − y64| / max |y64| against the float network, ours and
-OpenVINO's: weights are noise, so they say how coarse 8 bits are, not what a trained network loses.
+for; the faster counts. Errors are max |y − f| / max |f|, ours and OpenVINO's, where f is what our
+engine answers in float: weights are noise, so they say how coarse 8 bits are, not what a trained
+network loses.
 """
 
 from __future__ import annotations

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lighten import api
+from lighten import api, store
+from lighten.backends.native import Native
 from lighten.core.task import Metric
 from lighten.core.trial import Interval, Latency
+from lighten.formats import INT8_WEIGHT
 from lighten.measure import latency, quality
+from lighten.program.emulate import emulate
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-SCRIPTS = ("resnet20", "lenet5", "search", "tasks")
+SCRIPTS = ("resnet20", "lenet5", "search", "tasks", "compressed")
 SCHEMA = {"case": str, "ours": float, "peers": dict, "ratio": (float, type(None)), "spread": float}
 CALLS = {"lighten": 1.0, "onnxruntime fp32": 4.0, "fast and wrong": 0.5, "fast and right": 2.0}
 
@@ -352,3 +355,28 @@ def test_the_rows_of_a_start_have_the_schema(load: Any) -> None:
     assert set(rows[0]["peers"]) == set(module.PEERS) and set(found) == set(module.ANSWER)
     assert module.line("digits", found, "seconds", 3)[0] == "digits"
     assert all(len(one.seconds) == len(one.megabytes) == 1 for one in found.values())
+
+
+def test_committed_networks_are_as_sparse_as_their_case_says(load: Any) -> None:
+    """Codes of 8 bits, so many blocks of 1 × 4, and answers in whole numbers, bit for bit."""
+    compressed, compressed_train = load("compressed"), load("compressed_train")
+    assert compressed.committed()
+    for name in compressed.committed():
+        program, case = (
+            store.load(compressed.FOLDER / f"{name}.lighten"),
+            compressed_train.CASES[name],
+        )
+        for op in program.ops:
+            if op.kind not in ("conv", "linear"):
+                continue
+            stored = program.arrays[op.inputs[1]]
+            assert stored.format == INT8_WEIGHT, op.name
+            if op.name in case.whole:
+                continue
+            filters, channels, *taps = stored.codes.shape
+            blocks = stored.codes.astype(int).reshape(filters, channels // 4, 4, *taps)
+            left = np.count_nonzero(np.abs(blocks).sum(2)) / (blocks.size // 4)
+            assert left <= case.density + 0.01, op.name
+        x = np.random.default_rng(0).random((3, 3, 32, 32)).astype(np.float32)
+        (found,), (exact,) = Native().compile(program)(x), emulate(program, x)
+        np.testing.assert_array_equal(found, exact)

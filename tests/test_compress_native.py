@@ -81,9 +81,11 @@ class Bench:
         self.backend = backends.get("onnxruntime")
         self.graph = api.trace(small.untrained(), torch.zeros(2, 1, 8, 8))
 
-    def program(self, module: nn.Module, recipe: Recipe) -> Any:
-        build = variants.builder(self)  # type: ignore[arg-type]
-        return build(recipe)
+    def program(self, module: nn.Module, recipe: Recipe, backend: Any) -> Any:
+        before, self.backend = self.backend, backend
+        made = variants.builder(self)(recipe)  # type: ignore[arg-type]
+        self.backend = before
+        return made
 
     def lowered(self, module: nn.Module) -> Any:
         return lower(module, torch.zeros(2, 1, 8, 8))

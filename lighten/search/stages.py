@@ -83,10 +83,10 @@ def _fastest(bench: Workbench, candidates: Sequence[Backend]) -> str:
     """The backend in which the network, fp32 or int8, takes the least time."""
     from lighten.techniques import everywhere
 
-    eight = everywhere("quantize", bench.graph)
-    programs = [bench.original, bench.program(bench.graph.module, Recipe(eight))]
+    eight = Recipe(everywhere("quantize", bench.graph))
     taken: dict[str, float] = {}
     for backend in candidates:
+        programs = [bench.original, bench.program(bench.graph.module, eight, backend=backend)]
         runnable = [p for p in programs if _runs(backend, p)]
         times = [
             latency.time(backend.compile(p, bench.options.threads), bench.inputs, 0.3).median_ms

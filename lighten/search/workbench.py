@@ -133,16 +133,22 @@ class Workbench:
             check_exact(self.graph, keep, dropped, self.task.example(2))
         return module
 
-    def program(self, module: nn.Module, recipe: Recipe, calibrator: str = "mse") -> Program:
+    def program(
+        self,
+        module: nn.Module,
+        recipe: Recipe,
+        calibrator: str = "mse",
+        backend: Backend | None = None,
+    ) -> Program:
         """The executable form: lowered, then quantized where the recipe says so and the network
-        has not learned to be.
+        has not learned to be; as the chosen backend, or another, runs it best.
         """
         program = self.lowered(module)
         layers = [edit.place for edit in recipe.by("quantize")]
         if not layers or recipe.by("weights"):
             return program
         inputs = [batch.inputs for batch in self.calibration]
-        joins = self.backend.joins
+        joins = (backend or self.backend).joins
         return quantization(program, inputs, layers, calibrator, activations, joins)
 
     def trained(self, recipe: Recipe, stage: str, teacher: nn.Module | None) -> Built:
