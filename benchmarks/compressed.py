@@ -47,7 +47,8 @@ def main() -> None:
         print(name, compressed_train.score(name, args.out, args.split))
     if not args.train and not args.score:
         rows = [row for name in committed() for row in measured(name, args)]
-        common.publish(NAME, args, rows, table(rows), summed_up=False)
+        text = f"{table(rows)}\n\n{trained()}"
+        common.publish(NAME, args, rows, text, summed_up=False)
 
 
 def options() -> argparse.ArgumentParser:
@@ -112,6 +113,15 @@ def measured(name: str, args: argparse.Namespace) -> list[common.Row]:
         span = [ratio.interval.low, ratio.interval.high]
         found.append({**row, "ratio": ratio.value, "interval": span, **told})
     return found
+
+
+def trained() -> str:
+    """How each committed network was trained, a line each."""
+    lines = []
+    for path in sorted(FOLDER.glob("*.json")):
+        told = common.plain_json(path)
+        lines.append(f"- {path.stem}: {told['steps']} steps of 128 images; {told.get('note', '')}")
+    return "\n".join(lines)
 
 
 def peers(case: compressed_train.Case, threads: int) -> Mapping[str, Any]:
