@@ -11,15 +11,15 @@ PyTorch and torch.compile with its weights frozen.
 
 from __future__ import annotations
 
-import argparse
 import copy
 from collections.abc import Callable
 from typing import Any
 
 import common
+import engine_cases
 import numpy as np
 import torch
-from engine_cases import CASES, QUICK, Arrays
+from engine_cases import CASES, Arrays
 
 from lighten import backends
 from lighten.backends.native import Native
@@ -100,21 +100,7 @@ def table(rows: list[common.Row], lines: list[list[str]]) -> str:
 
 def main() -> None:
     """Measure every network, print and write a table for each number of threads."""
-    found = common.parser("engine", __doc__ or "", several_threads=True)
-    found.add_argument("--only", nargs="+", choices=CASES, metavar="NAME", help="these networks")
-    args: argparse.Namespace = found.parse_args()
-    done: list[common.Row] = []
-    for threads in args.threads:
-        rows, lines = [], []
-        for name in args.only or (QUICK if args.quick else CASES):
-            for batch in (1,) if args.quick else (1, CASES[name].larger):
-                row, line = measured(name, batch, threads, quick=args.quick)
-                rows.append(row)
-                lines.append(line)
-                print(" | ".join(line), flush=True)
-        done += rows
-        these = argparse.Namespace(**{**vars(args), "threads": [threads]})
-        common.publish("engine", these, done, table(rows, lines), summed_up=False)
+    engine_cases.run("engine", __doc__ or "", measured, table)
 
 
 if __name__ == "__main__":

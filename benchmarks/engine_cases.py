@@ -1,11 +1,13 @@
-"""The networks that `engine.py` runs, each with seeded weights and inputs."""
+"""The networks that `engine.py` and `int8.py` run: seeded weights and inputs; and the run."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import common
 import numpy as np
 import torch
 from torch import nn
@@ -100,3 +102,29 @@ CASES: dict[str, Case] = {
     **{f"minilm_{length}": tokens(MINILM, length) for length in (16, 128, 512)},
 }
 QUICK = ("resnet20", "resnet18", "mobilenet_v2", "minilm_128")
+
+
+def run(
+    script: str,
+    about: str,
+    measured: Callable[..., tuple[common.Row, list[str]]],
+    table: Callable[[list[common.Row], list[list[str]]], str],
+) -> None:
+    """Measure every network, print and write a table for each number of threads. `measured` gives
+    the row of (name, batch, threads) and its line, `table` makes Markdown of all of both.
+    """
+    found = common.parser(script, about, several_threads=True)
+    found.add_argument("--only", nargs="+", choices=CASES, metavar="NAME", help="these networks")
+    args: argparse.Namespace = found.parse_args()
+    done: list[common.Row] = []
+    for threads in args.threads:
+        rows, lines = [], []
+        for name in args.only or (QUICK if args.quick else CASES):
+            for batch in (1,) if args.quick else (1, CASES[name].larger):
+                row, line = measured(name, batch, threads, quick=args.quick)
+                rows.append(row)
+                lines.append(line)
+                print(" | ".join(line), flush=True)
+        done += rows
+        these = argparse.Namespace(**{**vars(args), "threads": [threads]})
+        common.publish(script, these, done, table(rows, lines), summed_up=False)

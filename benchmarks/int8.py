@@ -13,14 +13,14 @@ network loses.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from typing import Any
 
 import common
+import engine_cases
 import numpy as np
 import torch
-from engine_cases import CASES, QUICK
+from engine_cases import CASES
 
 from lighten import backends
 from lighten.backends.eager import activations
@@ -95,21 +95,7 @@ def table(rows: list[common.Row], lines: list[list[str]]) -> str:
 
 def main() -> None:
     """Measure every network, print and write a table for each number of threads."""
-    found = common.parser("int8", __doc__ or "", several_threads=True)
-    found.add_argument("--only", nargs="+", choices=CASES, metavar="NAME", help="these networks")
-    args: argparse.Namespace = found.parse_args()
-    done: list[common.Row] = []
-    for threads in args.threads:
-        rows, lines = [], []
-        for name in args.only or (QUICK if args.quick else CASES):
-            for batch in (1,) if args.quick else (1, CASES[name].larger):
-                row, line = measured(name, batch, threads, quick=args.quick)
-                rows.append(row)
-                lines.append(line)
-                print(" | ".join(line), flush=True)
-        done += rows
-        these = argparse.Namespace(**{**vars(args), "threads": [threads]})
-        common.publish("int8", these, done, table(rows, lines), summed_up=False)
+    engine_cases.run("int8", __doc__ or "", measured, table)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,8 @@ def dot(f: Function, total: Value, x: Value, w: Value) -> Value:
         return _vnni(f, total, x, w)
     if f.isa.name == "neon":
         for k in range(4):
-            a = _shifted(f, "lshr", _shifted(f, "shl", x, 24 - 8 * k), 24)
-            b = _shifted(f, "ashr", _shifted(f, "shl", w, 24 - 8 * k), 24)
+            a = shifted(f, "lshr", shifted(f, "shl", x, 24 - 8 * k), 24)
+            b = shifted(f, "ashr", shifted(f, "shl", w, 24 - 8 * k), 24)
             total = total + a * b
         return total
     for odd in (False, True):
@@ -101,7 +101,7 @@ def _bytes() -> bool:
 def _unsigned(f: Function, x: Value, odd: bool) -> Value:
     """Every other byte as 16 bits, two in a word."""
     return f.instruction(
-        f"and {x.type.text} {(_shifted(f, 'lshr', x, 8) if odd else x).name}, "
+        f"and {x.type.text} {(shifted(f, 'lshr', x, 8) if odd else x).name}, "
         f"{f.constant(0x00FF00FF, x.type).name}",
         x.type,
     )
@@ -111,8 +111,8 @@ def _signed(f: Function, w: Value, odd: bool) -> Value:
     halves = vector(Type("int", 16), 2 * w.type.lanes)
     held = cast(f, w, halves)
     if not odd:
-        held = _shifted(f, "shl", held, 8)
-    return cast(f, _shifted(f, "ashr", held, 8), w.type)
+        held = shifted(f, "shl", held, 8)
+    return cast(f, shifted(f, "ashr", held, 8), w.type)
 
 
 def _pairs(f: Function, a: Value, b: Value) -> Value:
@@ -126,7 +126,8 @@ def _pairs(f: Function, a: Value, b: Value) -> Value:
     )
 
 
-def _shifted(f: Function, how: str, value: Value, bits: int) -> Value:
+def shifted(f: Function, how: str, value: Value, bits: int) -> Value:
+    """The bits of each word moved: `shl`, `lshr` or `ashr`."""
     if not bits:
         return value
     by = f.constant(bits, value.type).name

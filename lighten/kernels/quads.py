@@ -15,13 +15,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lighten.emit import I32, Function, Value, integers, lanes, vector
-from lighten.emit.integers import MAGIC, MAGIC_BITS
+from lighten.emit import I32, Function, Value, integers, vector
+from lighten.emit.integers import MAGIC, MAGIC_BITS, shifted
 from lighten.kernels.functions import FUNCTIONS
+from lighten.kernels.requantize import (
+    ADDED_SCALE,
+    ADDED_ZERO,
+    HIGH,
+    LOW,
+    SCALE,
+    ZERO,
+    bounded,
+)
 
 BYTES, CODES = 0x01010101, 4  # one in each byte, codes in a word
-# bytes before each of the numbers of `requantize`
-LOW, HIGH, ZERO, ADDED_ZERO, ADDED_SCALE, SCALE = range(0, 24, 4)
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def active(f: Function, r: Value, activation: str, ends: Ends | None) -> Value:
 
 def rounded(f: Function, r: Value, ends: Ends) -> Value:
     """A register of floats as words whose lowest bits are the code, less its zero point."""
-    r = _bounded(f, "olt", _bounded(f, "ogt", r, ends.low), ends.high)
+    r = bounded(f, r, ends.low, ends.high)
     return integers.cast(f, r + f.constant(MAGIC, f.lane), vector(I32, f.isa.lanes))
 
 
@@ -96,19 +103,6 @@ def whole(f: Function, total: Value, ends: Ends) -> Value:
     return _plus(f, total, ends.rest)
 
 
-def shifted(f: Function, how: str, word: Value, bits: int) -> Value:
-    """The bits of each word moved."""
-    if not bits:
-        return word
-    by = f.constant(bits, word.type).name
-    return f.instruction(f"{how} {word.type.text} {word.name}, {by}", word.type)
-
-
 def _plus(f: Function, a: Value, b: Value) -> Value:
     """The sum modulo 2³²."""
     return f.instruction(f"add {a.type.text} {a.name}, {b.name}", a.type)
-
-
-def _bounded(f: Function, how: str, r: Value, bound: Value) -> Value:
-    """The larger (`ogt`) or the smaller (`olt`) of the two."""
-    return f.select(lanes.compare(f, how, r, bound), r, bound)

@@ -103,10 +103,11 @@ def codes(f: Function, r: Value, ends: Value) -> Value:
 def words(f: Function, r: Value, ends: Value) -> Value:
     """The same as words of 32 bits."""
     low, high = (f.load_spread(ends, f.lane, at) for at in (LOW, HIGH))
-    r = _bounded(f, "olt", _bounded(f, "ogt", r, low), high)
+    r = bounded(f, r, low, high)
     return integers.nearest(f, r) + f.load_spread(ends, vector(I32, f.isa.lanes), ZERO)
 
 
-def _bounded(f: Function, how: str, r: Value, bound: Value) -> Value:
-    """The larger (`ogt`) or smaller (`olt`) of the two; one instruction on x86."""
-    return f.select(lanes.compare(f, how, r, bound), r, bound)
+def bounded(f: Function, r: Value, low: Value, high: Value) -> Value:
+    """What lies below `low` or above `high` as that; two instructions on x86."""
+    r = f.select(lanes.compare(f, "ogt", r, low), r, low)
+    return f.select(lanes.compare(f, "olt", r, high), r, high)
